@@ -1,0 +1,1 @@
+"""From measurements of a bench to its twin file."""

@@ -1,0 +1,1 @@
+"""The contract, the episode store and what turns recordings into training data."""

@@ -1,0 +1,1 @@
+"""Studies, schedules, trial ledgers, statistics and reports: one ruler for robot and sim."""

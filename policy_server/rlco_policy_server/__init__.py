@@ -1,0 +1,1 @@
+"""HTTP policy inference: the server, its wire format and a light client."""
