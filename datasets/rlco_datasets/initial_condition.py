@@ -49,3 +49,16 @@ class InitialCondition:
         names = [item.name for item in self.objects]
         if len(set(names)) != len(names):
             raise ValueError(f"{self.name}: object names must be distinct, got {names}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionList:
+    """A file of initial conditions: what a study is made from."""
+
+    conditions: tuple[InitialCondition, ...]
+
+    def __post_init__(self) -> None:
+        """Check that there is a condition and that names are distinct."""
+        names = [condition.name for condition in self.conditions]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"condition names must be distinct and at least one, got {names}")
