@@ -1,0 +1,1 @@
+"""The wire protocols of the policy server, one file each; numpy and msgpack only."""

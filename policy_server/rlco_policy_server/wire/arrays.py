@@ -1,0 +1,119 @@
+"""Numpy arrays inside msgpack messages: bounded, checked, and decoded without copying the pixels.
+
+An array is the map `{"dtype": "<f4", "shape": [4, 7], "data": <bin>}`: row-major, little-endian.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from typing import Any
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+MAX_DIMS = 4
+MAX_ITEMS = 64
+"""The most items of one map or list; arrays are `bin`, so nothing honest comes near."""
+MAX_TEXT_BYTES = 16 * 1024
+DTYPES = {
+    text: np.dtype(text)
+    for text in ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f2", "<f4", "<f8")
+}
+
+
+class WireError(ValueError):
+    """A message is malformed; the text names the field, the offending value and the remedy."""
+
+
+def show(value: Any) -> str:
+    """Return a short representation of a value that came over the wire."""
+    return reprlib.repr(value)
+
+
+def encode_array(array: NDArray[Any]) -> dict[str, Any]:
+    """Return the map that stands for `array`.
+
+    Raises:
+        WireError: if its dtype is not a plain integer or float.
+    """
+    array = np.asarray(array)
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    if little.dtype.str not in DTYPES:
+        raise WireError(f"array of dtype {array.dtype} cannot be sent; use one of {list(DTYPES)}")
+    return {"dtype": little.dtype.str, "shape": list(array.shape), "data": little.data.cast("B")}
+
+
+def decode_array(value: Any, *, field: str) -> NDArray[Any]:
+    """Return the read-only array that the map `value` stands for, a view of its bytes.
+
+    Raises:
+        WireError: naming `field` and what is wrong with it.
+    """
+    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data"}:
+        raise WireError(
+            f"{field}: expected an array as a map of 'dtype', 'shape' and 'data', got {show(value)}"
+        )
+    dtype = DTYPES.get(value["dtype"]) if isinstance(value["dtype"], str) else None
+    if dtype is None:
+        raise WireError(
+            f"{field}: dtype {show(value['dtype'])} is not accepted; send one of {list(DTYPES)}"
+        )
+    shape, data = value["shape"], value["data"]
+    if (
+        not isinstance(shape, list)
+        or not 1 <= len(shape) <= MAX_DIMS
+        or not all(type(size) is int and size > 0 for size in shape)
+    ):
+        raise WireError(
+            f"{field}: shape must be a list of 1 to {MAX_DIMS} positive integers, got {show(shape)}"
+        )
+    if not isinstance(data, bytes):
+        raise WireError(f"{field}: data must be msgpack bin, got {show(data)}")
+    expected = math.prod(shape) * dtype.itemsize
+    if len(data) != expected:
+        raise WireError(
+            f"{field}: data holds {len(data)} bytes, but shape {show(shape)} of {dtype.str} needs "
+            f"{expected}; send the array contiguous, row-major"
+        )
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def pack(message: dict[str, Any]) -> bytes:
+    """Return `message` as msgpack bytes."""
+    packed: bytes = msgpack.packb(message, use_bin_type=True)
+    return packed
+
+
+def unpack(body: bytes, *, what: str) -> dict[str, Any]:
+    """Return the map that the msgpack bytes hold; memory is bounded by a few times the input.
+
+    Raises:
+        WireError: if the bytes are too many, not msgpack, or not a map.
+    """
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise WireError(
+            f"{what}: {len(body)} bytes, at most {MAX_MESSAGE_BYTES} are accepted; send the "
+            "camera at the contract's resolution"
+        )
+    try:
+        message = msgpack.unpackb(
+            body,
+            raw=False,
+            strict_map_key=True,
+            max_str_len=MAX_TEXT_BYTES,
+            max_array_len=MAX_ITEMS,
+            max_map_len=MAX_ITEMS,
+            max_ext_len=0,
+        )
+    except (ValueError, msgpack.exceptions.UnpackException) as error:
+        reason = str(error) or type(error).__name__
+        raise WireError(
+            f"{what}: not an acceptable msgpack message ({reason[:200]}); see docs/serving.md for "
+            "the format"
+        ) from error
+    if not isinstance(message, dict):
+        raise WireError(f"{what}: expected a msgpack map, got {show(message)}")
+    return message
