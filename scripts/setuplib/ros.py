@@ -1,0 +1,175 @@
+"""rlco's ROS packages beside a sourced ROS 2 Jazzy (colcon), or beside the wheels."""
+
+import ast
+import os
+import shutil
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from .console import Runner, SetupError, output_of
+from .interpreter import Interpreter, sudo
+from .requirements import ROS_MESSAGES, ROS_PACKAGE
+from .stamps import files_under, fingerprint
+
+_ROUND_TRIP = """
+import numpy
+from rclpy.serialization import deserialize_message, serialize_message
+from importlib import import_module
+from sensor_msgs.msg import CameraInfo, Image
+info = CameraInfo(k=numpy.arange(9.0))
+back = deserialize_message(serialize_message(info), CameraInfo)
+assert list(back.k) == list(range(9)) and Image().data is not None
+import_module("rlco_msgs.srv")
+"""
+
+_WHEELS_ENVIRONMENT = """\
+# Source this to use rlco's virtual environment in a shell.
+export PATH="{venv}/bin:$PATH"
+export AMENT_PREFIX_PATH="{venv}"
+"""
+_SOURCED_ENVIRONMENT = """\
+# Source this, in a shell with ROS 2 Jazzy sourced, to use rlco's virtual environment.
+COLCON_CURRENT_PREFIX="{workspace}/install" . "{workspace}/install/local_setup.sh"
+export PATH="{venv}/bin:$PATH"
+"""
+
+
+def message_sources(root: Path) -> list[Path]:
+    """Return the files that define rlco's interfaces."""
+    folder = root / ROS_MESSAGES
+    return files_under(folder, ".msg", ".srv", ".action", ".xml", ".txt")
+
+
+def need_compiler(interpreter: Interpreter) -> None:
+    """Check for what building the interfaces takes.
+
+    Raises:
+        SetupError: a compiler, make or the Python headers are missing.
+    """
+    missing = [tool for tool in ("g++", "make") if shutil.which(tool) is None]
+    if not interpreter.headers:
+        missing.append(f"the headers of {interpreter.executable}")
+    if missing:
+        raise SetupError(
+            f"building rlco's ROS messages needs {', '.join(missing)}.\nType:  {sudo()}apt-get "
+            f"install -y g++ make python{interpreter.version}-dev\nthen run `make setup` again."
+        )
+
+
+def messages_wheel(
+    root: Path, interpreter: Interpreter, run: Runner, sources: Mapping[str, str]
+) -> Path:
+    """Build the wheel of `rlco_msgs` in a throw-away environment, or return the cached one.
+
+    `sources` is extra environment for pip (the constraints).
+
+    Raises:
+        SetupError: no compiler, or the build failed.
+    """
+    script = root / "scripts" / "build_msgs_wheel.py"
+    inputs = [*message_sources(root), script, root / "scripts" / "fix_ros_cmake.py"]
+    key = fingerprint(files=inputs, values=[interpreter.full_version])[:16]
+    folder = root / ".cache" / "rlco_msgs" / key
+    wheels = sorted(folder.glob("*.whl"))
+    if wheels:
+        return wheels[0]
+    need_compiler(interpreter)
+    run(
+        [interpreter.executable, script, root / ROS_MESSAGES, folder],
+        remedy="The build needs pip's network access, g++ and make; run `make setup` again.",
+        extra_environment=sources,
+    )
+    return sorted(folder.glob("*.whl"))[0]
+
+
+def link_package(root: Path, venv: Path) -> None:
+    """Place the links that `ros2 launch` and ament look for, beside an editable install.
+
+    pip puts executables into bin/, launch_ros looks in lib/rlco/; and an editable install leaves
+    out share/rlco and the ament index entry.
+    """
+    package = root / ROS_PACKAGE
+    name = package.name
+    index = venv / "share" / "ament_index" / "resource_index" / "packages" / name
+    index.parent.mkdir(parents=True, exist_ok=True)
+    index.write_text("", encoding="utf-8")
+    share = venv / "share" / name
+    if share.is_symlink() or not share.exists():
+        share.unlink(missing_ok=True)
+        share.symlink_to(package)
+    executables = venv / "lib" / name
+    shutil.rmtree(executables, ignore_errors=True)
+    executables.mkdir(parents=True)
+    for entry in console_scripts(package):
+        (executables / entry).symlink_to(Path("../../bin") / entry)
+
+
+def console_scripts(package: Path) -> list[str]:
+    """Return the names of the executables a package declares, in either packaging file."""
+    toml = package / "pyproject.toml"
+    if toml.is_file():
+        project = tomllib.loads(toml.read_text(encoding="utf-8")).get("project", {})
+        if "scripts" in project:
+            return sorted(project["scripts"])
+    script = package / "setup.py"
+    if not script.is_file():
+        return []
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and key.value == "console_scripts":
+                    lines = ast.literal_eval(value)
+                    return sorted(line.partition("=")[0].strip() for line in lines)
+    return []
+
+
+def colcon_build(root: Path, venv: Path, run: Runner) -> None:
+    """Build the workspace with the sourced ROS, its executables running in `venv`.
+
+    Raises:
+        SetupError: colcon is missing or the build failed.
+    """
+    colcon = shutil.which("colcon")
+    if colcon is None:
+        raise SetupError(
+            "ROS 2 Jazzy is sourced, but colcon is missing. Type:\n"
+            f"  {sudo()}apt-get install -y python3-colcon-common-extensions\n"
+            "then run `make setup` again."
+        )
+    run(
+        [venv / "bin" / "python", colcon, "build", "--packages-select", "rlco_msgs", "rlco"],
+        cwd=root / "ros_ws",
+        remedy="Mend what the log names (often: rosdep install --from-paths ros_ws/src -iry) and "
+        "run `make setup` again.",
+    )
+
+
+def write_environment(root: Path, venv: Path, *, sourced: bool) -> Path:
+    """Write the shell snippet that `make` and people source; return its path."""
+    text = _SOURCED_ENVIRONMENT if sourced else _WHEELS_ENVIRONMENT
+    path = venv / "bin" / "rlco-env.sh"
+    path.write_text(text.format(venv=venv, workspace=root / "ros_ws"), encoding="utf-8")
+    return path
+
+
+def check(venv: Path, environment: Mapping[str, str], snippet: Path) -> None:
+    """Serialise real messages in the finished environment.
+
+    Raises:
+        SetupError: rclpy or the interfaces do not work there.
+    """
+    shell: list[str | Path] = [
+        "bash",
+        "-c",
+        'source "$0" && exec python -c "$1"',
+        snippet,
+        _ROUND_TRIP,
+    ]
+    if output_of(shell, environment) is None:
+        raise SetupError(
+            "rclpy or rlco_msgs does not work in the new environment. See why with:\n"
+            f"  source {snippet} && python -c 'import rclpy, rlco_msgs.srv'\n"
+            f"If the environment is half-built, remove it: rm -rf {venv}; then `make setup`. "
+            f"(LD_LIBRARY_PATH is {os.environ.get('LD_LIBRARY_PATH', '')!r}.)"
+        )

@@ -1,0 +1,287 @@
+"""The steps of the set-up, in order, and the loop that runs those whose inputs changed."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import apt, interpreter, requirements, ros, vulkan
+from .console import Runner, SetupError, clean_environment, output_of
+from .stamps import Stamps, files_under, fingerprint
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def find_browser() -> str | None:
+    """Return the path of Chromium, or None."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line asks for."""
+
+    root: Path
+    torch_index: str = ""
+    browser: bool = False
+
+    @property
+    def venv(self) -> Path:
+        """The virtual environment's folder."""
+        return self.root / ".venv"
+
+    @property
+    def logs(self) -> Path:
+        """Where the commands' output goes."""
+        return self.root / ".cache" / "setup"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One thing to do; skipped while `inputs()` is what it was when `action` last succeeded."""
+
+    name: str
+    title: str
+    inputs: Callable[[], str]
+    action: Callable[[Runner], str]
+
+
+class Installer:
+    """The actions, over one chosen interpreter."""
+
+    def __init__(self, options: Options, base: interpreter.Interpreter) -> None:
+        """Keep what every action needs."""
+        self.options = options
+        self.root = options.root
+        self.venv = options.venv
+        self.python = options.venv / "bin" / "python"
+        self.base = base
+        self.environment = clean_environment()
+        self.constraints = options.root / "constraints.txt"
+
+    def steps(self) -> list[Step]:
+        """Return the steps; each one's inputs are files and values, hashed now."""
+        root, base = self.root, self.base
+        code = [
+            Path(__file__).parent.parent / "setup.py",
+            *files_under(Path(__file__).parent, ".py"),
+        ]
+        common = fingerprint(
+            files=code,
+            values=[str(self.venv), str(base.executable), base.full_version, str(base.ros)],
+        )
+        third_party = requirements.third_party(root)
+        tested = [self.constraints, root / "requirements-dev.txt"]
+        metadata = requirements.metadata_files(root)
+        messages = ros.message_sources(root)
+        builders = [root / "scripts" / n for n in ("build_msgs_wheel.py", "fix_ros_cmake.py")]
+        ros_sources = messages + (
+            files_under(root / requirements.ROS_PACKAGE, ".py", ".xml", ".yaml", ".cfg", ".toml")
+            if base.ros
+            else builders
+        )
+        steps = [
+            Step(
+                name="venv",
+                title=f"virtual environment (Python {base.full_version})",
+                inputs=lambda: common,
+                action=self.make_venv,
+            ),
+            Step(
+                name="torch",
+                title="PyTorch",
+                inputs=lambda: fingerprint(
+                    values=[common, requirements.TORCH, self.options.torch_index]
+                ),
+                action=self.install_torch,
+            ),
+            Step(
+                name="packages",
+                title="Python packages",
+                inputs=lambda: fingerprint(files=tested, values=[common, *third_party]),
+                action=self.install_packages,
+            ),
+            Step(
+                name="editable",
+                title="rlco's own packages",
+                inputs=lambda: fingerprint(files=metadata, values=[common]),
+                action=self.install_own,
+            ),
+            Step(
+                name="ros",
+                title="ROS 2 Jazzy (sourced)" if base.ros else "ROS 2 Jazzy (wheels)",
+                inputs=lambda: fingerprint(
+                    files=[*ros_sources, *metadata, self.constraints], values=[common]
+                ),
+                action=self.install_ros,
+            ),
+            Step(
+                name="vulkan",
+                title="Vulkan driver",
+                inputs=lambda: fingerprint(
+                    files=[self.constraints], values=[common, *map(str, vulkan.driver_files())]
+                ),
+                action=lambda run: vulkan.ensure(
+                    self.python, self.environment, run, self.options.logs
+                ),
+            ),
+        ]
+        if self.options.browser:
+            steps.append(
+                Step(
+                    name="browser",
+                    title="Chromium for the browser tests",
+                    inputs=lambda: fingerprint(values=[common, find_browser() or "none"]),
+                    action=self.install_browser,
+                )
+            )
+        return steps
+
+    def pip(self, run: Runner, *arguments: str | Path) -> None:
+        """Run `pip install` in the virtual environment, in the repository root."""
+        run(
+            [self.python, "-m", "pip", "install", "--quiet", *arguments],
+            cwd=self.root,
+            remedy="Check that pip reaches its package index and that the disk is not full, then "
+            "run `make setup` again; it goes on with this step.",
+        )
+
+    def make_venv(self, run: Runner) -> str:
+        """Create .venv, or keep a fitting one."""
+        config = self.venv / "pyvenv.cfg"
+        if config.is_file():
+            self._require_fitting(config.read_text(encoding="utf-8"))
+            note = "kept"
+        else:
+            shared = ["--system-site-packages"] if self.base.ros else []
+            run(
+                [self.base.executable, "-m", "venv", "--clear", *shared, self.venv],
+                remedy=f"Check that {self.base.executable} is complete (its venv and ensurepip "
+                "modules) and run `make setup` again.",
+            )
+            note = "new"
+        self.pip(run, "--constraint", self.constraints, "setuptools", "wheel")
+        return note
+
+    def _require_fitting(self, config: str) -> None:
+        again = f"Remove it and run again:  rm -rf {self.venv} && make setup"
+        found = output_of(
+            [self.python, "-c", "import sys; print(sys.version.split()[0])"], self.environment
+        )
+        if found is None:
+            raise SetupError(f"the Python in {self.venv} does not run. {again}")
+        if found.rpartition(".")[0] != self.base.version:
+            raise SetupError(
+                f"{self.venv} has Python {found}, and {self.base.full_version} is wanted. {again}"
+            )
+        shared = "include-system-site-packages = true" in config
+        if shared != self.base.ros:
+            made, now = ("with", "without") if shared else ("without", "with")
+            raise SetupError(
+                f"{self.venv} was made {made} a sourced ROS 2 Jazzy, and this shell is {now} one.\n"
+                f"Open the other kind of shell, or: {again}"
+            )
+
+    def install_torch(self, run: Runner) -> str:
+        """Install PyTorch first, so that nothing else chooses a build."""
+        index = ["--index-url", self.options.torch_index] if self.options.torch_index else []
+        self.pip(run, *index, requirements.TORCH)
+        return (
+            output_of(
+                [self.python, "-c", "import torch; print(torch.__version__)"], self.environment
+            )
+            or ""
+        )
+
+    def install_packages(self, run: Runner) -> str:
+        """Install everything that others wrote, at the tested versions."""
+        wanted = requirements.third_party(self.root)
+        self.pip(
+            run,
+            *("--constraint", self.constraints, "--requirement", "requirements-dev.txt"),
+            *wanted,
+        )
+        # ManiSkill brings the OpenCV that needs a screen's libraries. Both write the same files:
+        # let the headless one be the one that stays.
+        version = requirements.pins(self.constraints)["opencv-python-headless"]
+        headless = f"opencv-python-headless=={version}"
+        self.pip(run, "--force-reinstall", "--no-deps", headless)
+        return f"{len(wanted)} requirements"
+
+    def install_own(self, run: Runner) -> str:
+        """Install this repository's distributions, editable."""
+        folders = requirements.present(self.root)
+        editable = [word for folder in folders for word in ("--editable", folder.editable)]
+        self.pip(
+            run,
+            *("--no-build-isolation", "--constraint", str(self.constraints), *editable),
+        )
+        return f"{len(folders)} editable"
+
+    def install_ros(self, run: Runner) -> str:
+        """Make rclpy, the std interfaces, rlco_msgs and the node executables available."""
+        if self.base.ros:
+            ros.colcon_build(self.root, self.venv, run)
+        else:
+            self.pip(run, "--constraint", self.constraints, *requirements.ROS_WHEELS)
+            pinned = {"PIP_CONSTRAINT": str(self.constraints)}
+            wheel = ros.messages_wheel(self.root, self.base, run, pinned)
+            self.pip(run, "--no-deps", "--force-reinstall", wheel)
+            if (self.root / requirements.ROS_PACKAGE).is_dir():
+                ros.link_package(self.root, self.venv)
+        snippet = ros.write_environment(self.root, self.venv, sourced=self.base.ros)
+        ros.check(self.venv, self.environment, snippet)
+        return f"source {snippet.relative_to(self.root)} to use it by hand"
+
+    def install_browser(self, run: Runner) -> str:
+        """Find Chromium or, as root on Debian, install it."""
+        found = find_browser()
+        if found:
+            return found
+        if apt.can_install() and apt.os_release().get("ID") == "debian":
+            work = apt.Plan(packages=("chromium",))
+            apt.carry_out(work, run, what="Chromium", staging=self.options.logs)
+            return "installed chromium"
+        if os.environ.get("CI"):
+            raise SetupError("CI must run the browser tests: install chromium on this machine.")
+        return "none here: the browser tests will say that they were skipped"
+
+
+def set_up(options: Options) -> None:
+    """Run every step whose inputs changed, one line each.
+
+    Raises:
+        SetupError: a step failed; the steps before it are remembered as done.
+    """
+    started = time.monotonic()
+    environment = clean_environment()
+    sourced = interpreter.sourced_ros(environment)
+    base = interpreter.choose(environment, ros=sourced)
+    if sourced and not base.ros:
+        print("ROS 2 Jazzy is sourced, but no Python here can import rclpy: using the wheels")
+    installer = Installer(options, base)
+    stamps = Stamps(options.venv / ".rlco-setup")
+    steps = installer.steps()
+    ran = 0
+    for number, step in enumerate(steps, 1):
+        head = f"[{number}/{len(steps)}] {step.title}"
+        if stamps.matches(step.name, step.inputs()):
+            continue
+        print(f"{head:<46} ", end="", flush=True)
+        stamps.clear(step.name)
+        begun = time.monotonic()
+        log = options.logs / f"{step.name}.log"
+        log.unlink(missing_ok=True)
+        try:
+            note = step.action(Runner(log=log, environment=installer.environment))
+        except SetupError:
+            print("FAILED", flush=True)
+            raise
+        stamps.write(step.name, step.inputs())
+        ran += 1
+        print(f"{time.monotonic() - begun:6.1f} s  {note}", flush=True)
+    seconds = time.monotonic() - started
+    done = f"{ran} of {len(steps)} steps needed work" if ran else "nothing to do"
+    print(f"set-up complete in {seconds:.1f} s ({done})", flush=True)
