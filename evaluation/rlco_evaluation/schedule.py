@@ -43,10 +43,8 @@ def schedule(study: Study) -> tuple[Trial, ...]:
     for block, condition in enumerate(blocks):
         if not square:
             square = _latin_square(study.codes, study.order_seed, block)
-        trials.extend(
-            Trial(index=len(trials) + place, block=block, condition=condition, code=code)
-            for place, code in enumerate(square.pop())
-        )
+        for code in square.pop():
+            trials.append(Trial(index=len(trials), block=block, condition=condition, code=code))
     return tuple(trials)
 
 
