@@ -203,7 +203,7 @@ def test_a_full_disk_commits_nothing_and_the_ledger_goes_on(study, ledger_path, 
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(os, "write", full)
-        with pytest.raises(LedgerError, match="No space left.*Free disk space"):
+        with pytest.raises(LedgerError, match=r"No space left.*Free disk space"):
             ledger.append(done(schedule(study)[1]))
         monkeypatch.undo()
         assert ledger_path.read_bytes() == before
