@@ -1,0 +1,1 @@
+"""Policy families behind one interface; `checkpoint.load_policy` builds one from a folder."""

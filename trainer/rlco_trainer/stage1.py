@@ -1,0 +1,229 @@
+"""Stage I: supervised co-training, `alpha * L_SFT(sim) + (1 - alpha) * L_SFT(real)`.
+
+The mixture is made by drawing a sim sample with probability alpha (arXiv 2602.12628, section
+III-B). `alpha = 0` with no sim store is the real-only baseline. A killed run goes on from its last
+saved state and ends with the weights, bit for bit, of a run that was not killed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from rlco_datasets import spec
+from torch import Tensor
+
+from rlco_trainer import __version__
+from rlco_trainer.augment import gained, shifted
+from rlco_trainer.checkpoint import Lineage, save_policy
+from rlco_trainer.data import SIM, open_demonstrations, tensors
+from rlco_trainer.policies.compact import CompactConfig, CompactPolicy
+from rlco_trainer.run_folder import CHECKPOINT, STATE, RunLog, claim, write_lineage
+from rlco_trainer.training_state import (
+    TrainingState,
+    load_state,
+    optimizer_tensors,
+    prefixed,
+    restore_optimizer,
+    save_state,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage1Config:
+    """Everything that decides what a stage I run learns."""
+
+    real: tuple[str, ...] = ()
+    """Episode stores of real demonstrations."""
+    sim: tuple[str, ...] = ()
+    """Episode stores of sim demonstrations."""
+    alpha: float = 0.5
+    """Probability of drawing a sim sample; 0 trains on real data only."""
+    steps: int = 2500
+    """Optimizer steps."""
+    batch: int = 128
+    """Samples a step."""
+    learning_rate: float = 1e-3
+    """Peak rate of AdamW; linear warm-up, then a cosine to zero."""
+    warmup_steps: int = 50
+    """Steps of linear warm-up."""
+    weight_decay: float = 1e-4
+    """Decoupled weight decay of AdamW."""
+    grad_clip: float = 1.0
+    """Largest norm of the gradient."""
+    shift_px: int = 2
+    """Largest random shift of an image, pixels."""
+    gain: float = 0.15
+    """Largest relative random gain of a colour channel."""
+    ema_decay: float = 0.0
+    """Decay of the averaged weights that are saved; 0 saves the last weights."""
+    seed: int = 0
+    """Seed of initialisation, sampling and augmentation."""
+    threads: int = 2
+    """Torch threads. Another number changes rounding, so it belongs to the run."""
+    state_every: int = 200
+    """Steps between saved resume states."""
+    log_every: int = 20
+    """Steps between lines of metrics."""
+    policy: CompactConfig = field(default_factory=CompactConfig)
+    """Sizes and exploration of the network."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if not 0 <= self.alpha <= 1 or not 0 <= self.ema_decay < 1:
+            raise ValueError(f"alpha {self.alpha} and ema_decay {self.ema_decay} must be in [0, 1]")
+        for name in ("steps", "batch", "threads", "state_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.learning_rate <= 0 or self.grad_clip <= 0:
+            raise ValueError("learning_rate and grad_clip must be positive")
+        if min(self.shift_px, self.gain, self.warmup_steps, self.weight_decay) < 0:
+            raise ValueError("shift_px, gain, warmup_steps and weight_decay must not be negative")
+
+
+def learning_rate(config: Stage1Config, step: int) -> float:
+    """Return the rate of optimizer step `step` (from 0)."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class _Run:
+    """The moving parts of a run; `state` and `restore` cover all of them."""
+
+    def __init__(self, config: Stage1Config) -> None:
+        self.config = config
+        self.data = open_demonstrations(config.real, config.sim)
+        torch.manual_seed(config.seed)
+        self.policy = CompactPolicy(self.data.contract, self.data.normalisation, config.policy)
+        self.optimizer = torch.optim.AdamW(
+            self.policy.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            foreach=True,
+        )
+        self.average = {k: v.clone() for k, v in self.policy.state_dict().items()}
+        self.mixture = self.data.mixture(config.alpha, config.seed)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.step = 0
+        self.drawn_sim = 0
+
+    def state(self) -> TrainingState:
+        return TrainingState(
+            tensors={
+                **prefixed("policy", self.policy.state_dict()),
+                **prefixed("average", self.average),
+                **prefixed("optimizer", optimizer_tensors(self.optimizer)),
+                "generator": self.generator.get_state(),
+            },
+            values={
+                "step": self.step,
+                "drawn_sim": self.drawn_sim,
+                "mixture": self.mixture.state_dict(),
+            },
+        )
+
+    def restore(self, state: TrainingState) -> None:
+        self.policy.load_state_dict(state.part("policy"))
+        self.average = state.part("average")
+        restore_optimizer(self.optimizer, state.part("optimizer"))
+        self.generator.set_state(state.tensors["generator"])
+        self.mixture.load_state_dict(state.values["mixture"])
+        self.step = state.values["step"]
+        self.drawn_sim = state.values["drawn_sim"]
+
+    def update(self) -> dict[str, Tensor]:
+        """Take one optimizer step and return its named loss terms."""
+        config = self.config
+        batch, counts = self.mixture.next(config.batch)
+        self.drawn_sim += sum(n for label, n in counts.items() if label.startswith(SIM))
+        observation, actions, mask = tensors(batch)
+        images = {
+            name: gained(
+                shifted(image, config.shift_px, self.generator), config.gain, self.generator
+            )
+            for name, image in observation.images.items()
+        }
+        features = self.policy.encode(replace(observation, images=images))
+        terms = self.policy.sft_loss(features, actions, mask)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config, self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["loss"].backward()
+        terms["gradient_norm"] = torch.nn.utils.clip_grad_norm_(
+            self.policy.parameters(), config.grad_clip
+        )
+        self.optimizer.step()
+        self.step += 1
+        if config.ema_decay > 0:
+            for name, value in self.policy.state_dict().items():
+                self.average[name].lerp_(value, 1 - config.ema_decay)
+        return terms
+
+
+def run_stage1(config: Stage1Config, out: Path) -> str:
+    """Train, or go on training, in the run folder `out`; return the final checkpoint's id.
+
+    Raises:
+        DataError: if alpha and the stores do not fit together.
+        RunError: if `out` holds another run.
+        StoreError, ContractMismatchError: if a store cannot be used.
+    """
+    torch.set_num_threads(config.threads)
+    run = _Run(config)
+    claim(out, config)
+    state = load_state(out / STATE)
+    if state is not None:
+        run.restore(state)
+    log = RunLog(out, title="stage I", first_step=run.step, total_steps=config.steps)
+    try:
+        while run.step < config.steps:
+            terms = run.update()
+            if run.step % config.log_every == 0 or run.step == config.steps:
+                scalars = {name: float(value.detach()) for name, value in terms.items()}
+                log.write(
+                    run.step,
+                    {
+                        **scalars,
+                        "learning_rate": learning_rate(config, run.step - 1),
+                        "alpha_realised": run.drawn_sim / (run.step * config.batch),
+                    },
+                )
+                log.advance(0, loss=scalars["loss"])
+            log.advance()
+            if run.step % config.state_every == 0 or run.step == config.steps:
+                save_state(out / STATE, run.state())
+        return _finish(run, out, log.wall_s)
+    finally:
+        log.close()
+
+
+def _finish(run: _Run, out: Path, wall_s: float) -> str:
+    if run.config.ema_decay > 0:
+        run.policy.load_state_dict(run.average)
+    lineage = Lineage(
+        stage="stage1",
+        stores=run.data.description,
+        config_hash=spec.content_hash(run.config),
+        software_version=__version__,
+        step=run.step,
+    )
+    identity = save_policy(out / CHECKPOINT, run.policy, lineage)
+    write_lineage(
+        out,
+        {
+            "stage": "stage1",
+            "checkpoint_id": identity,
+            "contract_id": run.data.contract.id,
+            "stores": list(run.data.description),
+            "alpha": run.config.alpha,
+            "alpha_realised": run.drawn_sim / (run.step * run.config.batch),
+            "config_hash": lineage.config_hash,
+            "software_version": __version__,
+            "wall_s": round(wall_s, 1),
+        },
+    )
+    return identity
