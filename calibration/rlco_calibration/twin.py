@@ -360,3 +360,8 @@ def load_twin(path: str | os.PathLike[str]) -> Twin:
             "training and calibration may not see. Use the training twin, or calibrate one."
         )
     return twin
+
+
+def demo_bench() -> Path:
+    """Return the path of the demo bench's training twin, which ships with the package."""
+    return Path(__file__).with_name("bench.yaml")
