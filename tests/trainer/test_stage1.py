@@ -1,0 +1,212 @@
+"""Stage I: learns, draws alpha, and survives SIGKILL bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from fakes.episodes import make_store
+from rlco_datasets.contract import franka_compact
+from rlco_trainer.checkpoint import load_policy
+from rlco_trainer.cli import main
+from rlco_trainer.data import DataError, open_demonstrations
+from rlco_trainer.run_folder import RunError, read_metrics
+from rlco_trainer.stage1 import Stage1Config, learning_rate, run_stage1
+
+WEIGHTS = "checkpoint/model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp("stores")
+    make_store(folder / "real", franka_compact(), (12, 9))
+    make_store(folder / "sim", franka_compact(), (14, 11, 8), seed=50, source="sim")
+    return str(folder / "real"), str(folder / "sim")
+
+
+def config_of(stores: tuple[str, str], **changes) -> Stage1Config:
+    real, sim = stores
+    config = Stage1Config(real=(real,), sim=(sim,), steps=30, batch=16, threads=1, log_every=5)
+    return replace(config, **changes)
+
+
+def test_fits_its_demonstrations(stores, tmp_path):
+    config = config_of(stores, steps=80, gain=0.0, shift_px=0, warmup_steps=5, learning_rate=2e-3)
+    run_stage1(config, tmp_path)
+    rows = read_metrics(tmp_path)
+    assert rows[-1]["step"] == 80
+    assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
+    card = load_policy(tmp_path / "checkpoint").card
+    assert card.lineage.stage == "stage1"
+    assert [line.split(":")[0] for line in card.lineage.stores] == ["real", "sim"]
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.8, 1.0])
+def test_the_drawn_share_of_sim_is_alpha(stores, alpha):
+    mixture = open_demonstrations([stores[0]], [stores[1]]).mixture(alpha, seed=1)
+    n, sim = 0, 0
+    for _ in range(40):
+        _, counts = mixture.next(100)
+        n += sum(counts.values())
+        sim += sum(count for label, count in counts.items() if label.startswith("sim"))
+    assert n == 4000
+    assert sim / n == pytest.approx(alpha, abs=4 * (alpha * (1 - alpha) / n) ** 0.5)
+
+
+def test_the_realised_alpha_is_logged(stores, tmp_path):
+    run_stage1(config_of(stores, alpha=0.25, steps=20), tmp_path)
+    assert read_metrics(tmp_path)[-1]["alpha_realised"] == pytest.approx(0.25, abs=0.1)
+
+
+def test_real_only_needs_no_sim(stores, tmp_path):
+    run_stage1(config_of(stores, sim=(), alpha=0.0, steps=3), tmp_path)
+    assert read_metrics(tmp_path)[-1]["alpha_realised"] == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"sim": ()}, "no --sim"), ({"real": ()}, "no --real"), ({"sim": (), "real": ()}, "no store")],
+)
+def test_missing_data_is_named(stores, tmp_path, changes, message):
+    with pytest.raises(DataError, match=message):
+        run_stage1(config_of(stores, **changes), tmp_path)
+
+
+def test_learning_rate_warms_up_and_ends_near_zero():
+    config = Stage1Config(steps=100, warmup_steps=10, learning_rate=1.0)
+    rates = [learning_rate(config, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == 1.0
+    assert rates[-1] < 0.01
+
+
+def test_the_average_of_the_weights_is_saved(stores, tmp_path):
+    run_stage1(config_of(stores, steps=5), tmp_path / "last")
+    run_stage1(config_of(stores, steps=5, ema_decay=0.9), tmp_path / "average")
+    last, average = (load_policy(tmp_path / n / "checkpoint").policy for n in ("last", "average"))
+    assert not torch.equal(next(last.parameters()), next(average.parameters()))
+
+
+def test_another_configuration_in_the_same_folder_is_refused(stores, tmp_path):
+    run_stage1(config_of(stores, steps=2), tmp_path)
+    with pytest.raises(RunError, match="steps: 2 -> 3"):
+        run_stage1(config_of(stores, steps=3), tmp_path)
+
+
+def test_a_folder_with_other_files_is_refused(stores, tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(RunError, match="not empty"):
+        run_stage1(config_of(stores), tmp_path)
+
+
+def start(stores: tuple[str, str], out: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", "from rlco_trainer.cli import main; main()", "stage1"]
+    command += ["--real", stores[0], "--sim", stores[1], "--out", str(out), "--threads", "1"]
+    command += ["--steps", "120", "--batch", "8", "--state-every", "7", "--log-every", "1"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+
+
+def kill_after_step(process: subprocess.Popen[bytes], out: Path, step: int) -> None:
+    deadline = time.monotonic() + 60
+    metrics = out / "metrics.jsonl"
+    while not metrics.exists() or metrics.read_text().count("\n") < step:
+        assert process.poll() is None, process.stderr and process.stderr.read().decode()
+        assert time.monotonic() < deadline
+        os.sched_yield()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.slow
+def test_killed_twice_it_ends_with_the_same_bits(stores, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    process = start(stores, whole)
+    assert process.wait() == 0, process.communicate()
+    for step in (17, 60):
+        kill_after_step(start(stores, killed), killed, step)
+        assert not (killed / "checkpoint").exists()
+    process = start(stores, killed)
+    assert process.wait() == 0, process.communicate()
+    assert (killed / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+    rows = [read_metrics(out) for out in (killed, whole)]
+    assert [row["step"] for row in rows[0]] == list(range(1, 121))
+    assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
+
+
+class TestCommandLine:
+    def fails(self, capsys, *args: str) -> str:
+        with pytest.raises(SystemExit) as stop:
+            main(list(args))
+        assert stop.value.code == 2
+        message = capsys.readouterr().err.strip()
+        assert len(message.splitlines()) == 1
+        return message
+
+    def test_a_run_can_be_repeated_from_its_config(self, stores, tmp_path, capsys):
+        run_stage1(config_of(stores, steps=4), tmp_path / "one")
+        config = str(tmp_path / "one/config.yaml")
+        main(["stage1", "--config", config, "--out", str(tmp_path / "two")])
+        assert (tmp_path / "one" / WEIGHTS).read_bytes() == (
+            tmp_path / "two" / WEIGHTS
+        ).read_bytes()
+
+    def test_missing_store(self, tmp_path, capsys):
+        message = self.fails(
+            capsys, "stage1", "--real", str(tmp_path / "none"), "--out", str(tmp_path / "run")
+        )
+        assert str(tmp_path / "none") in message
+
+    def test_damaged_store(self, stores, tmp_path, capsys):
+        path = tmp_path / "cut"
+        store = make_store(path, franka_compact(), (9,))
+        (store.path / "data" / "state" / ".zarray").write_text("{")
+        message = self.fails(
+            capsys, "stage1", "--real", str(path), "--alpha", "0", "--out", str(tmp_path / "run")
+        )
+        assert "cut" in message
+
+    def test_value_out_of_range(self, tmp_path, capsys):
+        with pytest.raises(SystemExit) as stop:
+            main(["stage1", "--alpha", "1.5", "--out", str(tmp_path / "run")])
+        assert stop.value.code == 2
+        assert "alpha 1.5" in capsys.readouterr().err
+
+    def test_malformed_config(self, tmp_path, capsys):
+        (tmp_path / "bad.yaml").write_text("alhpa: 1\n")
+        message = self.fails(
+            capsys, "stage1", "--config", str(tmp_path / "bad.yaml"), "--out", str(tmp_path / "run")
+        )
+        assert "alhpa" in message
+
+    def test_disk_full(self, stores, tmp_path, capsys, monkeypatch):
+        def full(*args: object) -> None:
+            raise OSError(28, "No space left on device", "state.safetensors")
+
+        monkeypatch.setattr("rlco_trainer.stage1.save_state", full)
+        with pytest.raises(SystemExit) as stop:
+            main(
+                [
+                    "stage1",
+                    "--real",
+                    stores[0],
+                    "--alpha",
+                    "0",
+                    "--steps",
+                    "1",
+                    "--out",
+                    str(tmp_path / "run"),
+                ]
+            )
+        assert stop.value.code == 2
+        message = capsys.readouterr().err.strip().splitlines()[-1]
+        assert "no space left" in message
+        assert "same command again" in message
