@@ -71,7 +71,7 @@ def build_in_temporary_environment(source: Path, out_dir: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="rlco_msgs_build_") as folder:
         venv.create(folder, with_pip=True)
         python = Path(folder, "bin", "python")
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*install, *BUILD_REQUIREMENTS], check=True, env=environment)
         again = [python, Path(__file__).resolve(), source, out_dir]
         subprocess.run(again, check=True, env=environment)

@@ -1,0 +1,1 @@
+"""The robot side of rlco: ROS 2 nodes, the simulated lab and how they are brought up."""

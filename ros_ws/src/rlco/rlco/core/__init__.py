@@ -1,0 +1,1 @@
+"""What the nodes decide, without ROS: streams, episodes, schedules, targets and sessions."""

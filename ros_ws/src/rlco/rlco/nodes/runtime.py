@@ -1,0 +1,182 @@
+"""How every node starts, spins and ends.
+
+A node ends with exit code 0 on SIGINT and SIGTERM alike. Signals only set a flag that the spin loop
+reads: an exception in the middle of a callback would leave work half-done, and rclpy's own handler
+would shut the context down under it.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, TypeVar
+
+import rclpy
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.client import Client
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.timer import Timer
+
+from rlco.parameters import ParameterError, defaults, describe
+
+T = TypeVar("T")
+
+WAKE_S = 0.2
+"""How long a signal may wait for the spin loop to see it."""
+COMMAND_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10)
+
+
+class StoppedError(Exception):
+    """The process was asked to end."""
+
+
+class NodeError(RuntimeError):
+    """A node cannot go on; the message says why and what to do."""
+
+
+def state_qos(*, lock_step: bool, depth: int = 10) -> QoSProfile:
+    """Return the QoS of observations: reliable in lock step, else franka_ros2's best effort."""
+    reliability = ReliabilityPolicy.RELIABLE if lock_step else ReliabilityPolicy.BEST_EFFORT
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability)
+
+
+def declare(node: Node, kind: type[T]) -> T:
+    """Declare the parameters of `kind` on `node` and return their values.
+
+    Raises:
+        ParameterError: if one is missing or impossible.
+    """
+    values = {}
+    texts = describe(kind)
+    for name, default in defaults(kind).items():
+        descriptor = ParameterDescriptor(description=texts[name], read_only=True)
+        start = list(default) if isinstance(default, tuple) else default
+        value = node.declare_parameter(name, start, descriptor).value
+        values[name] = tuple(value) if isinstance(default, tuple) else value
+    return kind(**values)
+
+
+class Runtime:
+    """Spins one node until it is done or asked to stop."""
+
+    def __init__(self, node: Node, stop: StopFlag) -> None:
+        """Take the node and the flag that ends it."""
+        self._stop = stop
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(node)
+
+    def spin_until(self, done: Callable[[], bool], timeout_s: float = float("inf")) -> bool:
+        """Run callbacks until `done()`; return False if `timeout_s` (wall clock) went by before.
+
+        Raises:
+            StoppedError: if the process was asked to end.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while not done():
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                return False
+            self._executor.spin_once(timeout_sec=min(WAKE_S, left_s))
+            if self._stop.is_set:
+                raise StoppedError
+        return True
+
+    def spin(self) -> None:
+        """Run callbacks until the process is asked to end."""
+        self.spin_until(lambda: False)
+
+    def call(self, client: Client, request: Any, *, timeout_s: float = 10.0) -> Any:
+        """Call a service and return its response.
+
+        Raises:
+            NodeError: if the service is not there or does not answer, naming it.
+            StoppedError: if the process was asked to end.
+        """
+        if not self.spin_until(client.service_is_ready, timeout_s):
+            raise NodeError(
+                f"service {client.srv_name} is not there after {timeout_s:.0f} s. Is its node "
+                "running, in the same namespace and ROS_DOMAIN_ID?"
+            )
+        future = client.call_async(request)
+        if not self.spin_until(future.done, timeout_s):
+            client.remove_pending_request(future)
+            raise NodeError(f"service {client.srv_name} did not answer within {timeout_s:.0f} s")
+        return future.result()
+
+    def close(self) -> None:
+        """Shut the executor down."""
+        self._executor.shutdown()
+
+
+class StopFlag:
+    """Set by SIGINT and SIGTERM. Before `arm`, a signal ends the process at once, exit code 0."""
+
+    def __init__(self) -> None:
+        """Take over both signals."""
+        self.is_set = False
+        self._armed = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def arm(self) -> None:
+        """From now on a signal only sets the flag."""
+        self._armed = True
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.is_set = True
+        if not self._armed:
+            raise SystemExit(0)
+
+
+class RlcoNode(Node):  # type: ignore[misc]
+    """A node with a beginning and an end."""
+
+    runtime: Runtime
+
+    def wall_timer(self, period_s: float, callback: Callable[[], None]) -> Timer:
+        """Return a timer that goes by the wall clock even where ROS time is simulated."""
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        return self.create_timer(period_s, callback, clock=clock)
+
+    def run(self) -> int:
+        """Do the node's work; return the exit code. By default it serves until it is stopped."""
+        self.runtime.spin()
+        return 0
+
+    def close(self) -> None:
+        """Finish what is under way; called once, whatever happened."""
+
+
+def main(kind: type[RlcoNode]) -> None:
+    """Run a node of `kind` as this process, and exit."""
+    stop = StopFlag()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    code = 0
+    try:
+        node = kind()
+    except (ValueError, NodeError) as error:
+        print(f"{kind.__name__}: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        sys.exit(2 if isinstance(error, ParameterError) else 1)
+    node.runtime = Runtime(node, stop)
+    stop.arm()
+    try:
+        code = node.run()
+    except StoppedError:
+        code = 0
+    except NodeError as error:
+        node.get_logger().fatal(str(error))
+        code = 1
+    finally:
+        node.close()
+        node.runtime.close()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    sys.exit(code)
