@@ -85,12 +85,17 @@ def choose(
     Raises:
         SetupError: no supported Python with venv is there.
     """
-    found: list[Interpreter] = []
+    first = None
     for name in candidates(ros) if names is None else names:
         interpreter = probe(name, environment)
-        if interpreter and interpreter.version in SUPPORTED and interpreter not in found:
-            found.append(interpreter)
-    if not found:
+        if interpreter is None or interpreter.version not in SUPPORTED:
+            continue
+        first = first or interpreter
+        if not ros:
+            break
+        if output_of([interpreter.executable, "-c", "import rclpy"], environment) is not None:
+            return _with_venv(interpreter, ros=True)
+    if first is None:
         raise SetupError(
             f"no Python {' or '.join(SUPPORTED)} on this machine (this script runs on "
             f"{sys.version.split()[0]}).\n"
@@ -98,11 +103,7 @@ def choose(
             "On Debian 12:     sudo apt-get install -y python3.11 python3.11-venv python3.11-dev\n"
             "Elsewhere, install one of them and run: make setup PYTHON=/path/to/python3.12"
         )
-    if ros:
-        for interpreter in found:
-            if output_of([interpreter.executable, "-c", "import rclpy"], environment) is not None:
-                return _with_venv(interpreter, ros=True)
-    return _with_venv(found[0], ros=False)
+    return _with_venv(first, ros=False)
 
 
 def _with_venv(interpreter: Interpreter, *, ros: bool) -> Interpreter:

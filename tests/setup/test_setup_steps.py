@@ -77,6 +77,7 @@ def set_up(
     installer = FakeInstaller(inputs, failing)
     monkeypatch.setattr(steps, "Installer", lambda options, base: installer)
     monkeypatch.setattr(interpreter, "sourced_ros", lambda environment: False)
+    monkeypatch.setattr(interpreter, "choose", lambda environment, ros: None)
     try:
         steps.set_up(steps.Options(root=root))
     except SetupError:
