@@ -22,27 +22,20 @@ def require_contract(request: InferRequest, contract: Contract) -> None:
     Raises:
         RequestError: 409, naming the differing fields if the client sent its contract.
     """
-    if request.contract is not None:
+    if request.contract_id == contract.id:
+        return
+    if request.contract is None:
+        fields = "send 'contract' in full to have the differing fields named"
+    else:
         try:
             theirs = contract_from_plain(request.contract, where="contract")
         except spec.SpecError as error:
             raise RequestError(
                 422, "bad_contract", str(error), "Send the contract as GET /v1/metadata shows it."
             ) from error
-        if theirs.id != request.contract_id:
-            raise RequestError(
-                422,
-                "bad_contract",
-                f"contract_id {request.contract_id!r} is not the id of the contract sent along "
-                f"({theirs.id}).",
-                "Send both from one contract.",
-            )
-    if request.contract_id == contract.id:
-        return
-    if request.contract is None:
-        fields = "send 'contract' in full to have the differing fields named"
-    else:
         fields = "; ".join(str(difference) for difference in spec.diff(theirs, contract))
+        if not fields:
+            fields = "none, so contract_id is not the id of the contract that was sent along"
     raise RequestError(
         409,
         "contract_mismatch",

@@ -73,12 +73,13 @@ def serve(policies: list[ServedPolicy], options: ServeOptions) -> None:
         options.ready_file.unlink(missing_ok=True)
     engine = Engine(PolicySet(policies, blind=options.blind), queue_limit=options.queue_limit)
     engine.start()
-    listener = _bind(options)
+    listener = bind(options)
     app = create_app(engine, max_body_bytes=options.max_body_bytes)
     config = uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
+        loop="asyncio",
         timeout_keep_alive=75,
         timeout_graceful_shutdown=options.drain_s,
     )
@@ -104,7 +105,12 @@ def exit_cleanly_on_signals() -> None:
         signal.signal(number, leave)
 
 
-def _bind(options: ServeOptions) -> socket.socket:
+def bind(options: ServeOptions) -> socket.socket:
+    """Return a TCP socket bound to the address that `options` ask for, not listening yet.
+
+    Raises:
+        ServeError: if the address is taken or not this machine's.
+    """
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     # With the protocol left at 0, asyncio does not set TCP_NODELAY on the accepted sockets, and
     # every reply waits 40 ms for a delayed acknowledgement.
