@@ -17,7 +17,8 @@ Array = NDArray[np.float64]
 CUBE, BOWL = "cube", "bowl"
 HOVER_M = 0.09
 LIFTED_M = 0.03
-DROP_CLEARANCE_M = 0.015
+RELEASE_ABOVE_RIM_M = 0.014
+"""Height of the TCP over the rim at release: the fingertips, 9 mm lower, open clear of the bowl."""
 SYMMETRY_RAD = math.pi / 2
 
 
@@ -123,8 +124,7 @@ def _in_bowl(view: SceneView) -> bool:
     offset = view.object_pose(CUBE)[:3, 3] - T_base_bowl[:3, 3]
     upright = T_base_bowl[2, 2] > 0.9
     inside = math.hypot(offset[0], offset[1]) < bowl_inner_radius_m(bowl)
-    half = view.twin.object_model(CUBE).size_m[2] / 2
-    return upright and inside and 0.0 < offset[2] < bowl.size_m[2] + half * 0.5
+    return upright and inside and 0.0 < offset[2] < bowl.size_m[2]
 
 
 def _height_m(view: SceneView) -> float:
@@ -185,9 +185,9 @@ def _above_bowl(view: SceneView) -> Array:
 
 
 def _at_bowl(view: SceneView) -> Array:
-    bowl, cube = view.twin.object_model(BOWL), view.twin.object_model(CUBE)
     target = _above_bowl(view)
-    target[2, 3] = view.twin.table.height_m + bowl.size_m[2] + cube.size_m[2] / 2 - DROP_CLEARANCE_M
+    rim = view.twin.table.height_m + view.twin.object_model(BOWL).size_m[2]
+    target[2, 3] = rim + RELEASE_ABOVE_RIM_M
     return target
 
 

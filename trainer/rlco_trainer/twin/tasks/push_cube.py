@@ -14,17 +14,19 @@ from rlco_trainer.twin.tasks.base import Phase, SceneView
 Array = NDArray[np.float64]
 
 CUBE, GOAL = "cube", "goal"
-GOAL_TOLERANCE_M = 0.03
+GOAL_TOLERANCE_M = 0.025
 STOP_WITHIN_M = 0.006
 FINGER_HALF_DEPTH_M = 0.011
 STAND_OFF_M = 0.035
 PUSH_STEP_M = 0.03
+STEER_BEYOND_M = 0.035
+STEERING = 0.5
 MAX_PUSH_YAW_RAD = 0.9
 
 
 @dataclass(frozen=True)
 class PushCube:
-    """Solved when the cube rests within 3 cm of the mark's centre, untouched, for `hold_s`."""
+    """Solved when the cube rests within 2.5 cm of the mark's centre, untouched, for `hold_s`."""
 
     name: str = "push_cube"
     objects: tuple[str, ...] = (CUBE, GOAL)
@@ -126,14 +128,34 @@ def _at_start(view: SceneView) -> Array:
     return _push_pose(view, STAND_OFF_M, _low_m(view))
 
 
+def _heading(view: SceneView) -> Array:
+    """Return the unit vector `(2,)` that the closed fingers face."""
+    yaw = geometry.tcp_yaw_rad(view.T_base_tcp)
+    return np.array([math.cos(yaw), math.sin(yaw)])
+
+
+def _ahead_m(view: SceneView) -> tuple[float, float]:
+    """Return how far the mark lies ahead of the cube and to its left, as the fingers face."""
+    offset = view.object_pose(GOAL)[:2, 3] - view.object_pose(CUBE)[:2, 3]
+    x, y = _heading(view)
+    return float(offset @ (x, y)), float(offset @ (-y, x))
+
+
 def _pushing(view: SceneView) -> Array:
-    """Go so far past contact that the cube ends on the mark, corrected by what it does."""
-    _, distance = _to_goal_m(view)
-    return _push_pose(view, -min(distance, 2 * PUSH_STEP_M), _low_m(view))
+    """Push towards the mark; far from it steer by facing it, near it hold the heading."""
+    ahead, left = _ahead_m(view)
+    if _to_goal_m(view)[1] > STEER_BEYOND_M:
+        pose = _push_pose(view, -PUSH_STEP_M, _low_m(view))
+        pose[:2, 3] -= STEERING * left * np.array([-_heading(view)[1], _heading(view)[0]])
+        return pose
+    target = view.T_base_target.copy()
+    target[:2, 3] = view.T_base_tcp[:2, 3] + max(ahead, 0.0) * _heading(view)
+    target[2, 3] = _low_m(view)
+    return target
 
 
 def _arrived(view: SceneView) -> bool:
-    return _to_goal_m(view)[1] < STOP_WITHIN_M
+    return _to_goal_m(view)[1] < STEER_BEYOND_M and _ahead_m(view)[0] < STOP_WITHIN_M
 
 
 def _behind(view: SceneView) -> bool:
@@ -142,7 +164,7 @@ def _behind(view: SceneView) -> bool:
     offset = view.object_pose(CUBE)[:2, 3] - view.T_base_tcp[:2, 3]
     along = float(offset @ direction)
     across = float(abs(offset[0] * direction[1] - offset[1] * direction[0]))
-    return distance < 2 * STOP_WITHIN_M or (along > 0 and across < 0.6 * along + 0.01)
+    return distance < STEER_BEYOND_M or (along > 0 and across < 0.8 * along + 0.01)
 
 
 def _backed(view: SceneView) -> Array:
