@@ -171,16 +171,28 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def distribution(requirement: str) -> str:
+    return normal(re.match(r"[\w.-]+", requirement)[0])
+
+
 def declared(package: str) -> set[str]:
     """Return the distributions a folder asks for: pyproject with extras, and package.xml."""
     names = {normal(package)}
     folder = FOLDERS[package]
     if (folder / "pyproject.toml").is_file():
-        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        project = project.get("project", {})
         wanted = list(project.get("dependencies", []))
         for extra in project.get("optional-dependencies", {}).values():
             wanted += extra
-        names |= {normal(re.match(r"[\w.-]+", item)[0]) for item in wanted}
+        names |= {distribution(item) for item in wanted}
+    if (folder / "setup.py").is_file():
+        for node in ast.walk(ast.parse((folder / "setup.py").read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "install_requires":
+                names |= {distribution(item) for item in ast.literal_eval(node.value)}
+            elif isinstance(node, ast.keyword) and node.arg == "extras_require":
+                for extra in ast.literal_eval(node.value).values():
+                    names |= {distribution(item) for item in extra}
     if (folder / "package.xml").is_file():
         for item in ET.parse(folder / "package.xml").getroot():
             if item.tag in ("depend", "exec_depend", "build_depend", "test_depend"):

@@ -30,7 +30,7 @@ FOLDERS = (
     Folder(path=Path("evaluation")),
     Folder(path=Path("trainer"), extras=("sim",)),
     Folder(path=Path("policy_server"), extras=("server",)),
-    Folder(path=ROS_PACKAGE),
+    Folder(path=ROS_PACKAGE, extras=("lab",)),
 )
 
 

@@ -1,15 +1,13 @@
 """rlco's ROS packages beside a sourced ROS 2 Jazzy (colcon), or beside the wheels."""
 
-import ast
 import os
 import shutil
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 from .console import Runner, SetupError, output_of
 from .interpreter import Interpreter, sudo
-from .requirements import ROS_MESSAGES, ROS_PACKAGE
+from .requirements import ROS_MESSAGES
 from .stamps import files_under, fingerprint
 
 _ROUND_TRIP = """
@@ -83,45 +81,41 @@ def messages_wheel(
     return sorted(folder.glob("*.whl"))[0]
 
 
-def link_package(root: Path, venv: Path) -> None:
-    """Place the links that `ros2 launch` and ament look for, beside an editable install.
+def package_data(package: Path) -> dict[str, Path]:
+    """Return what ament and `ros2 launch` look for: place below the prefix -> file of the source.
 
-    pip puts executables into bin/, launch_ros looks in lib/rlco/; and an editable install leaves
-    out share/rlco and the ament index entry.
+    The same places as in the package's setup.py, whose data files an editable install leaves out.
     """
-    package = root / ROS_PACKAGE
     name = package.name
-    index = venv / "share" / "ament_index" / "resource_index" / "packages" / name
-    index.parent.mkdir(parents=True, exist_ok=True)
-    index.write_text("", encoding="utf-8")
-    share = venv / "share" / name
-    if share.is_symlink() or not share.exists():
-        share.unlink(missing_ok=True)
-        share.symlink_to(package)
-    executables = venv / "lib" / name
-    shutil.rmtree(executables, ignore_errors=True)
-    executables.mkdir(parents=True)
-    for entry in console_scripts(package):
-        (executables / entry).symlink_to(Path("../../bin") / entry)
+    places = {
+        f"share/ament_index/resource_index/packages/{name}": package / "resource" / name,
+        f"share/{name}/package.xml": package / "package.xml",
+    }
+    for folder, target in (
+        *((kind, f"share/{name}/{kind}") for kind in ("launch", "config")),
+        ("scripts", f"lib/{name}"),
+    ):
+        for path in sorted((package / folder).glob("*")):
+            if path.is_file():
+                places[f"{target}/{path.name}"] = path
+    return places
 
 
-def console_scripts(package: Path) -> list[str]:
-    """Return the names of the executables a package declares, in either packaging file."""
-    toml = package / "pyproject.toml"
-    if toml.is_file():
-        project = tomllib.loads(toml.read_text(encoding="utf-8")).get("project", {})
-        if "scripts" in project:
-            return sorted(project["scripts"])
-    script = package / "setup.py"
-    if not script.is_file():
-        return []
-    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and key.value == "console_scripts":
-                    lines = ast.literal_eval(value)
-                    return sorted(line.partition("=")[0].strip() for line in lines)
-    return []
+def link_package(package: Path, prefix: Path) -> None:
+    """Link each data file of the package into the prefix; stale links go.
+
+    Files are linked one by one, never folders: pip may later write to these places, and must not
+    reach the sources through a link.
+    """
+    for folder in (prefix / "share" / package.name, prefix / "lib" / package.name):
+        for path in folder.rglob("*"):
+            if path.is_symlink():
+                path.unlink()
+    for place, source in package_data(package).items():
+        link = prefix / place
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(source)
 
 
 def colcon_build(root: Path, venv: Path, run: Runner) -> None:

@@ -75,13 +75,12 @@ class Installer:
         third_party = requirements.third_party(root)
         tested = [self.constraints, root / "requirements-dev.txt"]
         metadata = requirements.metadata_files(root)
-        messages = ros.message_sources(root)
-        builders = [root / "scripts" / n for n in ("build_msgs_wheel.py", "fix_ros_cmake.py")]
-        ros_sources = messages + (
-            files_under(root / requirements.ROS_PACKAGE, ".py", ".xml", ".yaml", ".cfg", ".toml")
-            if base.ros
-            else builders
-        )
+        package = root / requirements.ROS_PACKAGE
+        ros_files = [*ros.message_sources(root), *metadata, self.constraints]
+        if base.ros:  # colcon copies the package; beside the wheels it is linked
+            ros_files += files_under(package, ".py", ".xml", ".yaml", ".cfg")
+        else:
+            ros_files += [root / "scripts" / n for n in ("build_msgs_wheel.py", "fix_ros_cmake.py")]
         steps = [
             Step(
                 name="venv",
@@ -113,7 +112,7 @@ class Installer:
                 name="ros",
                 title="ROS 2 Jazzy (sourced)" if base.ros else "ROS 2 Jazzy (wheels)",
                 inputs=lambda: fingerprint(
-                    files=[*ros_sources, *metadata, self.constraints], values=[common]
+                    files=ros_files, values=[common, *ros.package_data(package)]
                 ),
                 action=self.install_ros,
             ),
@@ -226,11 +225,10 @@ class Installer:
             ros.colcon_build(self.root, self.venv, run)
         else:
             self.pip(run, "--constraint", self.constraints, *requirements.ROS_WHEELS)
-            pinned = {"PIP_CONSTRAINT": str(self.constraints)}
+            pinned = {"PIP_CONSTRAINT": str(self.constraints), "PIP_NO_COMPILE": "1"}
             wheel = ros.messages_wheel(self.root, self.base, run, pinned)
             self.pip(run, "--no-deps", "--force-reinstall", wheel)
-            if (self.root / requirements.ROS_PACKAGE).is_dir():
-                ros.link_package(self.root, self.venv)
+            ros.link_package(self.root / requirements.ROS_PACKAGE, self.venv)
         snippet = ros.write_environment(self.root, self.venv, sourced=self.base.ros)
         ros.check(self.venv, self.environment, snippet)
         return f"source {snippet.relative_to(self.root)} to use it by hand"

@@ -237,7 +237,7 @@ def test_the_torch_index_is_used_for_torch_only(
 
 def test_requirements_come_from_the_folders() -> None:
     wanted = {requirements.distribution(item) for item in requirements.third_party(ROOT)}
-    assert {"zarr", "mani-skill", "ray", "fastapi", "httpx", "matplotlib"} <= wanted
+    assert {"zarr", "mani-skill", "ray", "fastapi", "httpx"} <= wanted
     assert "torch" not in wanted
     assert not [name for name in wanted if name.startswith("rlco")]
 
@@ -249,25 +249,31 @@ def test_the_tested_torch_is_the_one_installed() -> None:
     assert "torchvision" not in pins
 
 
-def test_node_executables_are_linked_where_ros2_launch_looks(tmp_path: Path) -> None:
-    package = tmp_path / requirements.ROS_PACKAGE
-    package.mkdir(parents=True)
-    (package / "setup.py").write_text(
-        "from setuptools import setup\n"
-        "setup(entry_points={'console_scripts': ['recorder = rlco.a:main', 'eval=rlco.b:main']})\n"
-    )
-    venv = tmp_path / ".venv"
-    (venv / "bin").mkdir(parents=True)
+def test_data_files_are_linked_where_ros2_launch_looks(tmp_path: Path) -> None:
+    package, venv = tmp_path / "src" / "rlco", tmp_path / ".venv"
+    for name in ("scripts/recorder", "launch/a.launch.py", "config/lab.yaml", "resource/rlco"):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(name)
+    (package / "package.xml").write_text("<package/>")
     for _ in range(2):
-        ros.link_package(tmp_path, venv)
-        executables = sorted(path.name for path in (venv / "lib" / "rlco").iterdir())
-        assert executables == ["eval", "recorder"]
-        assert (venv / "share" / "rlco" / "setup.py").is_file()
+        ros.link_package(package, venv)
+        assert (venv / "lib" / "rlco" / "recorder").read_text() == "scripts/recorder"
+        assert (venv / "share/rlco/launch/a.launch.py").read_text() == "launch/a.launch.py"
+        assert (venv / "share/rlco/package.xml").is_file()
         assert (venv / "share/ament_index/resource_index/packages/rlco").is_file()
-    (package / "pyproject.toml").write_text(
-        '[project]\nname="rlco"\n[project.scripts]\nlab="x:y"\n'
-    )
-    assert ros.console_scripts(package) == ["lab"]
+        assert not (venv / "share/rlco/launch").is_symlink(), "pip would write into the sources"
+    (package / "scripts" / "recorder").rename(package / "scripts" / "record")
+    ros.link_package(package, venv)
+    assert [path.name for path in (venv / "lib" / "rlco").iterdir()] == ["record"]
+
+
+def test_links_follow_the_packages_own_list() -> None:
+    package = ROOT / requirements.ROS_PACKAGE
+    declared = (package / "setup.py").read_text(encoding="utf-8")
+    places = {str(Path(place).parent) for place in ros.package_data(package)}
+    assert {"lib/rlco", "share/rlco", "share/rlco/config"} <= places
+    for place in places:
+        assert f'("{place}", ' in declared
 
 
 def test_a_message_wheel_is_built_once_per_content(
