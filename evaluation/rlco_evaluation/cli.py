@@ -15,9 +15,14 @@ from rlco_datasets.initial_condition import ConditionList
 
 from rlco_evaluation import blinding
 from rlco_evaluation.ledger import Ledger
+from rlco_evaluation.report import document
+from rlco_evaluation.report.inputs import ReportInputs
 from rlco_evaluation.study import Study
 
-PICK_AND_PLACE_MILESTONES = ("reached", "grasped", "lifted", "placed")
+MILESTONES = {
+    "pick_and_place": ("reached", "grasped", "lifted", "over_bowl", "success"),
+    "push_cube": ("reached", "pushed", "on_goal", "success"),
+}
 
 
 class CommandError(ValueError):
@@ -56,8 +61,9 @@ class Create:
     """A trial fails after this time (s)."""
     trials_per_condition: int = 1
     """How often every condition is run with every policy."""
-    milestones: tuple[str, ...] = PICK_AND_PLACE_MILESTONES
-    """Named steps of the task, in the order in which they are reached."""
+    milestones: tuple[str, ...] | None = None
+    """Named steps of the task, in the order in which they are reached; the task's own if not
+    given."""
     compare: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """LABEL:LABEL to test, once for every pair; all pairs if none is given."""
     alpha: float = 0.05
@@ -89,7 +95,9 @@ class Create:
             order_seed=secrets.randbelow(2**31) if self.seed is None else self.seed,
             comparisons=_comparisons(self.compare, key),
             trials_per_condition=self.trials_per_condition,
-            milestones=self.milestones,
+            milestones=MILESTONES.get(conditions[0].task, ())
+            if self.milestones is None
+            else self.milestones,
             alpha=self.alpha,
             key_commitment=key.commitment,
         )
@@ -184,11 +192,53 @@ class Unblind:
             print(f"{code} = {label}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write the report of a study: one HTML file that needs nothing else.
+
+    Goes in: a report.yaml (`rlco_evaluation.report.inputs.ReportInputs`) with everything, or just
+    a study and its ledger. Without the key the report stays blind: codes instead of labels.
+
+    $ rlco-eval report --study study.yaml --ledger ledger.jsonl --key key.yaml --out report.html
+
+    $ rlco-eval report --inputs report.yaml --out report.html
+    """
+
+    out: Path
+    """The HTML file to write."""
+    inputs: Path | None = None
+    """A report.yaml; paths in it are relative to it."""
+    study: Path | None = None
+    """The study file, if there is no --inputs."""
+    ledger: Path | None = None
+    """The study's ledger, if there is no --inputs."""
+    key: Path | None = None
+    """The key file, if there is no --inputs."""
+
+    def __call__(self) -> None:
+        """Write the report."""
+        given = [self.study, self.ledger, self.key]
+        if self.inputs is not None and given == [None, None, None]:
+            inputs, folder = document.load_inputs(self.inputs)
+        elif self.inputs is None and self.study and self.ledger:
+            folder = Path()
+            inputs = ReportInputs(
+                study=str(self.study),
+                ledger=str(self.ledger),
+                key="" if self.key is None else str(self.key),
+            )
+        else:
+            raise CommandError("give either --inputs, or --study and --ledger (and --key)")
+        document.write(inputs, folder, self.out)
+        print(f"{self.out}: open it in a browser")
+
+
 Command = (
     Annotated[Create, tyro.conf.subcommand("create")]
     | Annotated[Status, tyro.conf.subcommand("status")]
     | Annotated[Verify, tyro.conf.subcommand("verify")]
     | Annotated[Unblind, tyro.conf.subcommand("unblind")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
 )
 
 
@@ -226,5 +276,5 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         command()
     except (ValueError, OSError) as error:
-        print(f"rlco-eval: {error}", file=sys.stderr)
+        print(f"rlco-eval: error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from error

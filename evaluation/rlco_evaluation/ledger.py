@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 from rlco_datasets import spec
 
 from rlco_evaluation import chain
-from rlco_evaluation.records import Event, Header, TrialRecord
+from rlco_evaluation.records import NO_MILESTONE, Event, Header, TrialRecord
 from rlco_evaluation.schedule import Trial, schedule
 from rlco_evaluation.study import Study
 
@@ -174,7 +174,7 @@ class Ledger:
             )
         assert self.study is not None
         allowed = self.study.milestones
-        if record.milestone and allowed and record.milestone not in allowed:
+        if allowed and record.milestone not in (*NO_MILESTONE, *allowed):
             raise LedgerError(
                 f"trial {record.index}: milestone {record.milestone!r} is not one of "
                 f"{list(allowed)}"

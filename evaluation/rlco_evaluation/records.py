@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+NO_MILESTONE = ("", "start")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
@@ -13,10 +15,11 @@ class TrialRecord:
 
     `index`, `condition` and `code` are the planned trial's; `attempt` counts from 1 and is filled
     in by the ledger if None. `success` is None for a void trial. `milestone` is the furthest one
-    reached ("" for none), `steps` the control steps that were executed, `interventions` how often
-    a person stepped in, `failure` a short code of what went wrong, `policy_id` what the policy
-    server said it runs, `frames` a folder of pictures of the trial (relative to the ledger),
-    `utc` when it ended (ISO 8601; filled in by the ledger if "").
+    reached ("" or "start" for none), `steps` the control steps that were executed,
+    `interventions` how often a person stepped in, `failure` a short code of what went wrong,
+    `policy_id` what the policy server said it runs, `frames` a folder of pictures of the trial
+    (relative to the ledger's folder), `utc` when it ended (ISO 8601; filled in by the ledger
+    if "").
     """
 
     index: int
