@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rlco_datasets.contract import ContractMismatchError, franka_compact, franka_third_person
 from rlco_datasets.episode import Episode, EpisodeError, EpisodeMetadata
+from rlco_datasets.reading import ArrayReader
 from rlco_datasets.store import EpisodeStore, StoreError
+from rlco_datasets.zarr_array import ZarrArray
 
 CONTRACT = franka_compact()
 
@@ -56,30 +58,29 @@ def test_images_of_several_cameras_are_kept_apart(tmp_path: Path) -> None:
     assert {"camera_third_person", "camera_wrist"} <= set(store.keys)
 
 
-@settings(max_examples=15, deadline=None)
-@given(lengths=st.lists(st.integers(1, 1500), min_size=1, max_size=4))
-def test_low_dimensional_rows_survive_any_chunk_boundary(
-    lengths: list[int], tmp_path_factory: pytest.TempPathFactory
+@settings(max_examples=40, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=5),
+    chunk_rows=st.integers(1, 9),
+    row_shape=st.sampled_from([(), (3,), (2, 2)]),
+)
+def test_rows_survive_any_chunk_boundary(
+    lengths: list[int],
+    chunk_rows: int,
+    row_shape: tuple[int, ...],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    camera = replace(
-        CONTRACT.cameras[0], source_width=2, source_height=2, crop=(0, 0, 2, 2), width=2, height=2
-    )
-    contract = replace(CONTRACT, cameras=(camera,))
-    rng = np.random.default_rng(sum(lengths))
-    path = tmp_path_factory.mktemp("chunks") / "store"
-    everything = []
-    with EpisodeStore.create(path, contract) as store:
-        for steps in lengths:
-            episode = Episode(
-                metadata=make_metadata(contract),
-                images={"third_person": np.zeros((steps, 2, 2, 3), np.uint8)},
-                state=rng.normal(size=(steps, 10)).astype(np.float32),
-                actions=np.zeros((steps, 7), np.float32),
-                stamps_ns={"step": np.arange(steps, dtype=np.int64)},
-            )
-            everything.append(episode.state)
-            store.append(episode)
-        np.testing.assert_array_equal(store.steps("state", slice(None)), np.concatenate(everything))
+    folder = tmp_path_factory.mktemp("array")
+    rows = np.random.default_rng(sum(lengths)).normal(size=(sum(lengths), *row_shape))
+    array = ZarrArray.for_rows(folder, rows, chunk_rows=chunk_rows)
+    start = 0
+    for steps in lengths:
+        array.write(start, rows[start : start + steps])
+        start += steps
+        array.set_rows(start)
+    assert ZarrArray.load(folder) == (array, start)
+    assert array.strays(start) == array.missing(start) == []
+    np.testing.assert_array_equal(ArrayReader(folder).rows(slice(0, start)), rows)
 
 
 def test_steps_gathers_rows_in_the_order_asked_for(tmp_path: Path) -> None:
