@@ -8,6 +8,7 @@ state that the noise led to (DART: Laskey et al., "Noise Injection for Robust Im
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,10 +138,9 @@ class Expert:
         )
 
 
-class ExpertScene(SceneView):
+class ExpertScene(SceneView, Protocol):
     """What an expert needs of a scene: its privileged state and its contract."""
 
     @property
     def contract(self) -> Contract:
         """What actions mean."""
-        raise NotImplementedError

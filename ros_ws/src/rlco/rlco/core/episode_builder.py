@@ -58,11 +58,6 @@ class Streams:
         """Every stream."""
         return [*self.observed.values(), *self.commanded]
 
-    def clear(self) -> None:
-        """Forget every sample."""
-        for stream in self.all:
-            stream.clear()
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BuiltEpisode:
@@ -75,8 +70,8 @@ class BuiltEpisode:
     flags: tuple[str, ...]
 
 
-def build(streams: Streams, contract: Contract) -> BuiltEpisode:
-    """Build the episode from the first commanded step to the last.
+def build(streams: Streams, contract: Contract, *, last_ns: int = 0) -> BuiltEpisode:
+    """Build the episode from the first commanded step to that of `last_ns` (0: the last commanded).
 
     Action `k` is the target commanded at `t_k` relative to the one executed before it; the
     reference of the first is the pose measured at the first step. Flags: `rate_missed` if a stream
@@ -86,7 +81,7 @@ def build(streams: Streams, contract: Contract) -> BuiltEpisode:
     Raises:
         EpisodeGapError: if nothing was commanded, or a stream has a gap of over 5 periods.
     """
-    grid = _grid(streams, contract.period_ns)
+    grid = _grid(streams, contract.period_ns, last_ns)
     flags: set[str] = set()
     observed = {
         name: _on_grid(stream, grid, contract.period_ns, flags, RATE_MISSED)
@@ -118,7 +113,7 @@ def build(streams: Streams, contract: Contract) -> BuiltEpisode:
     )
 
 
-def _grid(streams: Streams, period_ns: int) -> NDArray[np.int64]:
+def _grid(streams: Streams, period_ns: int, last_ns: int) -> NDArray[np.int64]:
     """Return the steps from the first instant at which all is known to the last command."""
     firsts = [(stream.name, stream.oldest) for stream in streams.all]
     missing = sorted(name for name, sample in firsts if sample is None)
@@ -129,7 +124,8 @@ def _grid(streams: Streams, period_ns: int) -> NDArray[np.int64]:
         )
     start_ns = max(sample.stamp_ns for _, sample in firsts if sample is not None)
     lasts = [stream.newest for stream in streams.commanded]
-    last_ns = min(sample.stamp_ns for sample in lasts if sample is not None)
+    commanded_ns = min(sample.stamp_ns for sample in lasts if sample is not None)
+    last_ns = min(last_ns or commanded_ns, commanded_ns)
     if last_ns < start_ns:
         raise EpisodeGapError(
             f"the last command ({last_ns} ns) is older than the first complete observation "

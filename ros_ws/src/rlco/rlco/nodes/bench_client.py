@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
 from rclpy.qos import QoSProfile
-from rlco_datasets.contract import Contract
+from rlco_datasets.contract import CameraSpec, Contract
+from rlco_datasets.images import policy_image
 from sensor_msgs.msg import Image, JointState
 from visualization_msgs.msg import MarkerArray
 
@@ -29,7 +30,7 @@ Receive = Callable[[str, int, Any], None]
 
 
 class StateSubscriptions:
-    """Subscribes to the bench's state and hands each parsed message on.
+    """Subscribes to the bench's state and hands each parsed message on; images as policy images.
 
     A message that cannot be parsed is dropped and reported once per topic, so that a broken driver
     shows as a silent topic and in the log.
@@ -55,8 +56,8 @@ class StateSubscriptions:
         self._add(PoseStamped, topics.POSE, qos, lambda message: wire.pose_matrix(message.pose))
         self._add(JointState, topics.FINGERS, qos, wire.finger_width_m)
         if with_images:
-            for name in contract.camera_names:
-                self._add(Image, topics.image(name), qos, wire.image_array)
+            for camera in contract.cameras:
+                self._add(Image, topics.image(camera.name), qos, _policy_image(camera))
         if with_objects:
             self._add(MarkerArray, topics.OBJECTS, qos, _object_poses)
 
@@ -133,10 +134,14 @@ class Commander:
             self._pose_out.publish(self._last[1])
             self._gripper_out.publish(self._last[2])
 
-    def connected(self) -> bool:
-        """Whether somebody listens to both commands."""
-        publishers: Iterable[Any] = (self._pose_out, self._gripper_out)
-        return all(publisher.get_subscription_count() > 0 for publisher in publishers)
+    def listeners(self) -> int:
+        """Return how many nodes listen to both commands."""
+        publishers = (self._pose_out, self._gripper_out)
+        return int(min(publisher.get_subscription_count() for publisher in publishers))
+
+
+def _policy_image(camera: CameraSpec) -> Callable[[Image], NDArray[np.uint8]]:
+    return lambda message: policy_image(wire.image_array(message), camera)
 
 
 def _object_poses(message: MarkerArray) -> dict[str, NDArray[np.float64]]:
