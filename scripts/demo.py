@@ -1,0 +1,372 @@
+"""The whole mission on a laptop, with a simulated lab in place of a robot.
+
+Goes in: nothing (the bench's training twin ships with rlco; the lab is drawn from the seed).
+Comes out: a run folder with the hidden lab, the episode stores, three checkpoints, the trial
+ledger and `report.html`.
+
+Every step is one of the commands a lab would type; it is printed, its output is kept in `logs/`,
+and a run that was interrupted goes on at the step where it stopped.
+
+Example: `python scripts/demo.py --seed 0`, three seeds and a table: `--seeds 0 1 2`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from rlco_calibration.twin import demo_bench, load_twin
+from rlco_datasets import spec
+from rlco_datasets.contract import franka_compact
+from rlco_evaluation.blinding import Key
+from rlco_evaluation.report.inputs import Artefact, Curve, ReportInputs, Simulation
+
+POLICIES = ("real-only", "sft-co-training", "rl-co")
+CRITERIA = {
+    "pick_and_place": "the cube lies in the bowl, released and at rest",
+    "push_cube": "the cube lies on the mark, let go and at rest",
+}
+TIME_LIMIT_S = 6.0
+SERVER_START_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Sizes and seeds of the demo; the defaults are the ones the README reports."""
+
+    out: Path = Path("runs/demo")
+    """Folder for everything; each seed gets a folder `seed-N` of its own."""
+    seeds: tuple[int, ...] = (0,)
+    """One full run each: lab, demos, training and trials are all drawn from the seed."""
+    task: Literal["pick_and_place", "push_cube"] = "pick_and_place"
+    """What the robot learns."""
+    gap: float = 1.0
+    """How far the hidden lab is from the twin (1 = camera 2-3 cm and 2 degrees, other physics)."""
+    real_demos: int = 25
+    """Demonstrations collected in the lab, through ROS."""
+    sim_demos: int = 200
+    """Demonstrations generated in the training twin."""
+    alpha: float = 0.6
+    """Share of sim samples in stage I co-training."""
+    stage1_steps: int = 2500
+    """Gradient steps of stage I (real-only and co-training alike)."""
+    beta: float = 0.5
+    """Weight of the supervised loss on real demos in stage II."""
+    iterations: int = 45
+    """PPO iterations of stage II."""
+    sim_episodes: int = 300
+    """Episodes of the final evaluation in the twin, for each policy."""
+    trials: int = 30
+    """Initial conditions in the lab; each policy meets each of them once."""
+
+
+class StepFailedError(RuntimeError):
+    """A command of the demo ended with an error."""
+
+
+def script(name: str) -> str:
+    """Return the path of one of rlco's commands in this environment.
+
+    Raises:
+        StepFailedError: if the environment lacks it.
+    """
+    path = Path(sys.executable).parent / name
+    if not path.exists():
+        raise StepFailedError(f"{path} is not there; run `make setup` first")
+    return str(path)
+
+
+class Run:
+    """One seed's run: executes steps once, remembers which are done, keeps commands and logs."""
+
+    def __init__(self, demo: Demo, seed: int) -> None:
+        """Open or make the run folder.
+
+        Raises:
+            StepFailedError: if the folder holds a run with other settings.
+        """
+        self.demo, self.seed = demo, seed
+        self.folder = demo.out / f"seed-{seed}"
+        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        self.journal = self.folder / "journal.json"
+        settings = {**spec.to_plain(demo), "out": "", "seeds": [seed]}
+        self.record = {"settings": settings, "steps": {}}
+        if self.journal.exists():
+            self.record = json.loads(self.journal.read_text())
+            if self.record["settings"] != settings:
+                raise StepFailedError(
+                    f"{self.folder} holds a run with other settings. Choose another --out, or "
+                    "remove the folder to start over."
+                )
+        self._save()
+
+    def _save(self) -> None:
+        partial = self.journal.with_suffix(".partial")
+        partial.write_text(json.dumps(self.record, indent=1))
+        partial.replace(self.journal)
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands that ran, in order."""
+        return [line for step in self.record["steps"].values() for line in step["commands"]]
+
+    def step(self, name: str, title: str, *commands: list[str], force: bool = False) -> None:
+        """Run commands one after the other, unless this step is already done."""
+        if name in self.record["steps"] and not force:
+            print(f"\n== {title}: done before", flush=True)
+            return
+        print(f"\n== {title}", flush=True)
+        started = time.monotonic()
+        for i, command in enumerate(commands):
+            execute(command, self.folder / "logs" / f"{name}{i or ''}.log")
+        self.finish(name, [shlex.join(c) for c in commands], time.monotonic() - started)
+
+    def finish(self, name: str, commands: list[str], seconds: float) -> None:
+        """Note that a step is done."""
+        self.record["steps"][name] = {"commands": commands, "seconds": round(seconds, 1)}
+        self._save()
+        print(f"   took {seconds:.0f} s", flush=True)
+
+
+def execute(command: list[str], log: Path) -> None:
+    """Run one command, showing its output and keeping it in `log`.
+
+    Raises:
+        StepFailedError: with the command and its log, if it exits with an error.
+    """
+    print("   $ " + shlex.join([Path(command[0]).name, *command[1:]]), flush=True)
+    with log.open("wb") as file:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert child.stdout is not None
+        try:
+            while block := os.read(child.stdout.fileno(), 1 << 16):
+                file.write(block)
+                sys.stdout.buffer.write(block)
+                sys.stdout.buffer.flush()
+            code = child.wait()
+        except BaseException:
+            stop(child)
+            raise
+    if code:
+        raise StepFailedError(f"`{shlex.join(command)}` ended with exit code {code}; see {log}")
+
+
+def stop(child: subprocess.Popen[bytes]) -> None:
+    """End a child process: SIGINT, and SIGKILL if it is still there after 15 seconds."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGINT)
+        try:
+            child.wait(15)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+@contextmanager
+def policy_server(command: list[str], ready: Path, log: Path) -> Iterator[str]:
+    """Run `rlco-serve` and yield its URL once its policies are warm.
+
+    Raises:
+        StepFailedError: if the server ends or does not get ready in time.
+    """
+    ready.unlink(missing_ok=True)
+    print("   $ " + shlex.join([Path(command[0]).name, *command[1:]]), flush=True)
+    with log.open("wb") as file:
+        child = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            deadline = time.monotonic() + SERVER_START_TIMEOUT_S
+            while not ready.exists():
+                if child.poll() is not None or time.monotonic() > deadline:
+                    raise StepFailedError(f"the policy server did not start; see {log}")
+                time.sleep(0.1)
+            yield json.loads(ready.read_text())["url"]
+        finally:
+            stop(child)
+
+
+def command(program: str, /, *words: object, **options: object) -> list[str]:
+    """Return a command line: the program, its words, then `--option value` for each option."""
+    flags = [x for name, value in options.items() for x in (f"--{name.replace('_', '-')}", value)]
+    return [script(program), *(str(x) for x in (*words, *flags))]
+
+
+def run_seed(demo: Demo, seed: int) -> Path:
+    """Run the whole loop for one seed and return the path of its report."""
+    run = Run(demo, seed)
+    at, task = run.folder, demo.task
+    bench, lab, study = demo_bench(), at / "lab" / "hidden.yaml", at / "study"
+    real, sim, conditions = at / "demos-real.zarr", at / "demos-sim.zarr", at / "conditions.yaml"
+    checkpoints = {name: at / name / "checkpoint" for name in POLICIES}
+    twin = {"twin": bench, "task": task}
+    stage1 = {"steps": demo.stage1_steps, "seed": seed}
+    run.step(
+        "lab",
+        "1/9  Draw a hidden lab: another camera pose, light, colours, friction and arm",
+        command("rlco-lab", "draw", twin=bench, seed=1000 + seed, gap=demo.gap, out=lab),
+    )
+    collect = (f"twin:={lab}", f"bench:={bench}", f"task:={task}", f"store:={real}")
+    run.step(
+        "collect",
+        f"2/9  Collect {demo.real_demos} demonstrations in the lab, over ROS 2",
+        command("rlco-up", "collect", *collect, f"episodes:={demo.real_demos}", f"seed:={seed}"),
+        command("rlco-data", "info", real),
+    )
+    run.step(
+        "sim-demos",
+        f"3/9  Generate {demo.sim_demos} demonstrations in the training twin",
+        command("rlco-train", "demos", **twin, episodes=demo.sim_demos, seed=seed, out=sim),
+    )
+    run.step(
+        "real-only",
+        "4/9  Baseline: supervised on the real demonstrations alone",
+        command("rlco-train", "stage1", real=real, alpha=0, **stage1, out=at / "real-only"),
+    )
+    mix = {"real": real, "sim": sim, "alpha": demo.alpha, "out": at / "sft-co-training"}
+    run.step(
+        "sft-co-training",
+        f"5/9  Stage I: supervised co-training on real and sim (alpha {demo.alpha})",
+        command("rlco-train", "stage1", **mix, **stage1),
+    )
+    ppo = {"real": real, "beta": demo.beta, "iterations": demo.iterations, "seed": seed}
+    start = checkpoints["sft-co-training"]
+    run.step(
+        "rl-co",
+        f"6/9  Stage II: PPO in the twin + {demo.beta} x supervised loss on real demonstrations",
+        command("rlco-train", "stage2", init=start, **twin, **ppo, out=at / "rl-co"),
+    )
+    held_out = {"episodes": demo.sim_episodes, "seed": 50_000 + seed}
+    run.step(
+        "sim-eval",
+        f"7/9  Evaluate in the twin, {demo.sim_episodes} episodes a policy",
+        *(
+            command(
+                *("rlco-train", "eval"),
+                checkpoint=path,
+                **twin,
+                **held_out,
+                json=sim_json(at, name),
+            )
+            for name, path in checkpoints.items()
+        ),
+    )
+    plan = {
+        "conditions": conditions,
+        "contract_id": franka_compact().id,
+        "instruction": load_twin(bench).task(task).instruction,
+        "criterion": CRITERIA[task],
+        "time_limit_s": TIME_LIMIT_S,
+        "seed": seed,
+        "blind_seed": seed,
+    }
+    policies = [x for name, path in checkpoints.items() for x in ("--policy", f"{name}={path}")]
+    pairs = ("--compare", "rl-co:sft-co-training", "--compare", "sft-co-training:real-only")
+    run.step(
+        "study",
+        f"8/9  Lock a blind study: {demo.trials} initial conditions x {len(POLICIES)} policies",
+        command(
+            *("rlco-calibrate", "conditions"),
+            **(twin | {"n": demo.trials, "seed": 90_000 + seed, "out": conditions}),
+        ),
+        command("rlco-eval", "create", *policies, *pairs, name=f"{task}-{seed}", **plan, out=study),
+    )
+    run_trials(run)
+    spec.save(report_inputs(run), at / "report.yaml")
+    files = {"study": study / "study.yaml", "ledger": at / "ledger.jsonl"}
+    run.step(
+        "report",
+        "9/9  Open the key and write the report",
+        command("rlco-eval", "unblind", **files, key=study / "key.yaml"),
+        command("rlco-eval", "report", inputs=at / "report.yaml", out=at / "report.html"),
+    )
+    return at / "report.html"
+
+
+def sim_json(folder: Path, policy: str) -> Path:
+    """Return where the sim evaluation of a policy is kept."""
+    return folder / f"sim-{policy}.json"
+
+
+def run_trials(run: Run) -> None:
+    """Serve the three policies under their blind codes and run the study in the lab."""
+    if "trials" in run.record["steps"]:
+        return
+    at, study = run.folder, run.folder / "study"
+    key = spec.load(Key, study / "key.yaml")
+    served = [x for e in key.entries for x in ("--checkpoint", f"{e.code}={e.checkpoint}")]
+    ready = at / "server.json"
+    serve = command("rlco-serve", *served, "--blind", port=0, ready_file=ready)
+    print("\n== 8/9  Serve the policies over HTTP; run the blind trials in the lab, over ROS 2")
+    started = time.monotonic()
+    with policy_server(serve, ready, at / "logs" / "server.log") as url:
+        trials = command(
+            *("rlco-up", "eval", f"twin:={at / 'lab' / 'hidden.yaml'}", f"server:={url}"),
+            *(f"study:={study / 'study.yaml'}", f"ledger:={at / 'ledger.jsonl'}"),
+            f"frames:={at / 'frames'}",
+        )
+        execute(trials, at / "logs" / "trials.log")
+    run.finish("trials", [shlex.join(serve), shlex.join(trials)], time.monotonic() - started)
+
+
+def report_inputs(run: Run) -> ReportInputs:
+    """Return what the report is made from: ledger, curves, sim results, artefacts, commands."""
+    stage1 = ("sft/loss", "sft/validation_loss")
+    rl = ("eval/success_rate", "rollout/success_rate", "gradient/beta_sft_over_rl")
+    return ReportInputs(
+        study="study/study.yaml",
+        ledger="ledger.jsonl",
+        key="study/key.yaml",
+        title=f"RL-Co on {run.demo.task.replace('_', ' ')}",
+        bench=f"simulated lab, drawn with seed {1000 + run.seed} and gap {run.demo.gap}",
+        curves=(
+            Curve(label="real-only", path="real-only/metrics.jsonl", scalars=stage1, group="1"),
+            Curve(
+                label="SFT co-training",
+                path="sft-co-training/metrics.jsonl",
+                scalars=stage1,
+                group="1",
+            ),
+            Curve(label="rl-co", path="rl-co/metrics.jsonl", scalars=rl, group="2"),
+        ),
+        simulations=tuple(
+            Simulation(label=name, path=sim_json(Path(), name).name) for name in POLICIES
+        ),
+        artefacts=(
+            Artefact(kind="twin", name="training twin", path=str(demo_bench())),
+            Artefact(kind="lab", name="hidden lab", path="lab/hidden.yaml"),
+            Artefact(kind="store", name="real demonstrations", path="demos-real.zarr"),
+            Artefact(kind="store", name="sim demonstrations", path="demos-sim.zarr"),
+            Artefact(kind="contract", name=franka_compact().name, id=franka_compact().id),
+        ),
+        commands=tuple(run.commands),
+    )
+
+
+def main() -> int:
+    """Run every seed; print where the reports are and, for several seeds, the table."""
+    demo = tyro.cli(Demo, description=__doc__)
+    try:
+        reports = [run_seed(demo, seed) for seed in demo.seeds]
+    except StepFailedError as error:
+        print(f"\ndemo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ndemo: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    for path in reports:
+        print(f"\nreport: {path.resolve()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
