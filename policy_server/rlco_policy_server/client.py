@@ -94,12 +94,14 @@ class PolicyClient:
         self.timeout_s = timeout_s
         self._clock = clock
         self._plain_contract = spec.to_plain(contract)
-        self._http = httpx.Client(
-            base_url=self.url,
-            timeout=timeout_s,
-            trust_env=False,  # a proxy set for the lab's downloads must not see robot traffic
-            limits=httpx.Limits(max_connections=1, keepalive_expiry=60.0),
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=self.url,
+                trust_env=False,  # a proxy set for the lab's downloads must not see robot traffic
+                limits=httpx.Limits(max_connections=1, keepalive_expiry=60.0),
+            )
+        except httpx.InvalidURL as error:
+            raise self._unavailable(error) from error
         try:
             self._metadata = self.metadata()
             self._check_contract(self._metadata)
@@ -227,11 +229,8 @@ class PolicyClient:
                 status, body = self._exchange(method, path, content, deadline)
         except httpx.TimeoutException as error:
             raise self._late() from error
-        except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise ServerUnavailableError(
-                f"no policy server at {self.url} ({error}). Start one with 'rlco-serve "
-                "--checkpoint DIR --host HOST --port PORT', or correct the URL."
-            ) from error
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise self._unavailable(error) from error
         if status != 200:
             raise self._refusal(status, body)
         return body
@@ -258,6 +257,12 @@ class PolicyClient:
         if self._clock() > deadline:
             raise self._late()
         return response.status_code, bytes(body)
+
+    def _unavailable(self, error: Exception) -> ServerUnavailableError:
+        return ServerUnavailableError(
+            f"no policy server at {self.url} ({error}). Start one with 'rlco-serve --checkpoint "
+            "DIR --host HOST --port PORT', or correct the URL."
+        )
 
     def _late(self) -> ServerTimeoutError:
         return ServerTimeoutError(

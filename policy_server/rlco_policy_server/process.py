@@ -141,9 +141,9 @@ class _AnnouncingServer(uvicorn.Server):
             return
         host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
         url = f"http://{host}:{sockets[0].getsockname()[1]}"
-        print(f"serving {', '.join(self._aliases)} at {url}", file=sys.stderr, flush=True)
         if self._options.ready_file is not None:
             ready = {"url": url, "pid": os.getpid(), "policies": self._aliases}
             partial = self._options.ready_file.with_name(self._options.ready_file.name + ".partial")
             partial.write_text(json.dumps(ready) + "\n", encoding="utf-8")
             partial.replace(self._options.ready_file)
+        print(f"serving {', '.join(self._aliases)} at {url}", file=sys.stderr, flush=True)

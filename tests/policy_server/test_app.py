@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from fakes.policies import (
@@ -25,6 +24,7 @@ from rlco_policy_server.engine import Engine
 from rlco_policy_server.wire import v1
 from rlco_policy_server.wire.metadata import ServerMetadata
 
+Response = Any  # what TestClient returns differs between versions of starlette
 MSGPACK = {"Content-Type": v1.CONTENT_TYPE}
 
 
@@ -43,11 +43,11 @@ def client_of(engine: Engine, **options: Any) -> TestClient:
     return TestClient(create_app(engine, **options), raise_server_exceptions=False)
 
 
-def post(http: TestClient, request: v1.InferRequest) -> httpx.Response:
+def post(http: TestClient, request: v1.InferRequest) -> Response:
     return http.post("/v1/infer", content=v1.encode_request(request), headers=MSGPACK)
 
 
-def refused(response: httpx.Response, status: int, error: str) -> str:
+def refused(response: Response, status: int, error: str) -> str:
     body = response.json()
     assert set(body) == {"error", "detail", "remedy"}
     assert (response.status_code, body["error"]) == (status, error), body
@@ -215,7 +215,7 @@ def test_a_full_queue_answers_503_and_the_waiting_ones_are_answered(contract: Co
     ):
         running = pool.submit(post, http, make_request(contract))
         assert policy.entered.wait(10)
-        waiting = [engine.submit(*_job(engine, contract)) for _ in range(2)]
+        waiting = [engine.submit(*job(engine, contract)) for _ in range(2)]
         response = post(http, make_request(contract))
         refused(response, 503, "queue_full")
         assert int(response.headers["retry-after"]) > 0
@@ -225,27 +225,27 @@ def test_a_full_queue_answers_503_and_the_waiting_ones_are_answered(contract: Co
         assert all(future.result(10).queue_ms >= 0 for future in waiting)
 
 
-def _job(engine: Engine, contract: Contract) -> tuple[Any, v1.InferRequest]:
+def job(engine: Engine, contract: Contract) -> tuple[Any, v1.InferRequest]:
     return engine.policies.select(None), make_request(contract)
 
 
 def test_concurrent_clients_get_their_own_answers_from_one_thread(contract: Contract) -> None:
     policy = CountingPolicy(contract)
-
-    def ask(i: int) -> float:
-        state = np.full(10, i, np.float32)
-        reply = v1.decode_reply(post(http, make_request(contract, state=state, step=i)).content)
-        assert reply.step == i
-        return float(reply.actions[0, 1])
-
     with (
         started_engine(policy, queue_limit=64) as engine,
         client_of(engine) as http,
         ThreadPoolExecutor(8) as pool,
     ):
-        assert list(pool.map(ask, range(64))) == list(range(64))
+
+        def ask(i: int) -> tuple[int, float]:
+            state = np.full(10, i, np.float32)
+            answer = post(http, make_request(contract, state=state, step=i))
+            reply = v1.decode_reply(answer.content)
+            return reply.step, float(reply.actions[0, 1])
+
+        assert list(pool.map(ask, range(64))) == [(i, i) for i in range(64)]
     assert len(policy.threads) == 1
-    assert policy.threads.isdisjoint({threading.get_ident()})
+    assert threading.get_ident() not in policy.threads
 
 
 def test_shutdown_closes_the_engine(contract: Contract) -> None:

@@ -16,7 +16,21 @@ from rlco_policy_server.wire import v1
 from starlette.types import Message
 
 REQUESTS = 4000
-WILD = [None, True, -1, 2**63, 1e308, float("nan"), "", "x" * 300, b"\0", [], {}, [[[]]], {"a": 1}]
+WILD: list[Any] = [
+    None,
+    True,
+    -1,
+    2**63,
+    1e308,
+    float("nan"),
+    "",
+    "x" * 300,
+    b"\0",
+    [],
+    {},
+    [[[]]],
+    {"a": 1},
+]
 
 
 def mutate(rng: random.Random, body: bytes) -> bytes:
