@@ -11,7 +11,15 @@ from . import apt, interpreter, requirements, ros, vulkan
 from .console import Runner, SetupError, clean_environment, output_of
 from .stamps import Stamps, files_under, fingerprint
 
+CUDA_HINT = """\
+      no NVIDIA GPU here: should pip fetch gigabytes of CUDA libraries now, interrupt it and run
+      `make setup TORCH_INDEX=URL` with the address of PyTorch's index of CPU builds"""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def has_nvidia() -> bool:
+    """Whether an NVIDIA GPU is visible here."""
+    return Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
 
 
 def find_browser() -> str | None:
@@ -46,6 +54,7 @@ class Step:
     title: str
     inputs: Callable[[], str]
     action: Callable[[Runner], str]
+    hint: str = ""  # said before the step runs
 
 
 class Installer:
@@ -95,6 +104,7 @@ class Installer:
                     values=[common, requirements.TORCH, self.options.torch_index]
                 ),
                 action=self.install_torch,
+                hint="" if self.options.torch_index or has_nvidia() else CUDA_HINT,
             ),
             Step(
                 name="packages",
@@ -187,12 +197,8 @@ class Installer:
         """Install PyTorch first, so that nothing else chooses a build."""
         index = ["--index-url", self.options.torch_index] if self.options.torch_index else []
         self.pip(run, *index, requirements.TORCH)
-        return (
-            output_of(
-                [self.python, "-c", "import torch; print(torch.__version__)"], self.environment
-            )
-            or ""
-        )
+        ask = "import importlib.metadata as m; print(m.version('torch'))"
+        return output_of([self.python, "-c", ask], self.environment) or ""
 
     def install_packages(self, run: Runner) -> str:
         """Install everything that others wrote, at the tested versions."""
@@ -215,7 +221,13 @@ class Installer:
         editable = [word for folder in folders for word in ("--editable", folder.editable)]
         self.pip(
             run,
-            *("--no-build-isolation", "--constraint", str(self.constraints), *editable),
+            *(
+                "--use-pep517",
+                "--no-build-isolation",
+                "--constraint",
+                str(self.constraints),
+                *editable,
+            ),
         )
         return f"{len(folders)} editable"
 
@@ -267,6 +279,8 @@ def set_up(options: Options) -> None:
         head = f"[{number}/{len(steps)}] {step.title}"
         if stamps.matches(step.name, step.inputs()):
             continue
+        if step.hint:
+            print(step.hint)
         print(f"{head:<46} ", end="", flush=True)
         stamps.clear(step.name)
         begun = time.monotonic()
