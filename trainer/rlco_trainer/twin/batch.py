@@ -74,14 +74,17 @@ class TwinBatch:
 
     def observe(self, rows: Sequence[int]) -> ObservationBatch:
         """Return what the policy and its critic see now."""
-        scenes = [self.scenes[row] for row in rows]
-        seen = [scene.observe() for scene in scenes]
+        seen = [self.scenes[row].observe() for row in rows]
         names = seen[0].images.keys() if seen else ()
         return ObservationBatch(
             images={name: np.stack([item.images[name] for item in seen]) for name in names},
             state=np.stack([item.state for item in seen]),
-            privileged=np.stack([scene.privileged() for scene in scenes]),
+            privileged=self.privileged(rows),
         )
+
+    def privileged(self, rows: Sequence[int]) -> NDArray[np.float32]:
+        """Return `(B, P)`, see `TwinScene.privileged`; renders nothing."""
+        return np.stack([self.scenes[row].privileged() for row in rows])
 
     def step(self, rows: Sequence[int], actions: NDArray[np.floating]) -> None:
         """Apply one contract action `(7,)` of `actions` `(B, 7)` to each row."""

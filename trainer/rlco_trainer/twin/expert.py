@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,14 @@ class ExpertAction:
 
     executed: NDArray[np.float32]
     clean: NDArray[np.float32]
+
+
+class ExpertScene(SceneView, Protocol):
+    """What an expert needs of a scene: its privileged state and its contract."""
+
+    @property
+    def contract(self) -> Contract:
+        """What actions mean."""
 
 
 class Expert:
@@ -136,11 +145,3 @@ class Expert:
             np.linalg.norm(off[:3]) < phase.tolerance_m
             and np.linalg.norm(off[3:]) < phase.tolerance_rad
         )
-
-
-class ExpertScene(SceneView, Protocol):
-    """What an expert needs of a scene: its privileged state and its contract."""
-
-    @property
-    def contract(self) -> Contract:
-        """What actions mean."""

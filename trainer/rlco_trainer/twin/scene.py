@@ -87,7 +87,7 @@ class TwinScene:
         if renderer is None and images != "none":
             renderer = SceneRenderer(twin, contract, task, images)
         self._renderer = renderer
-        self._initial: InitialCondition | None = None
+        self.initial: InitialCondition | None = None
         self.T_base_target: Array = np.eye(4)
 
     def reset(self, initial: InitialCondition) -> None:
@@ -103,16 +103,16 @@ class TwinScene:
                 f"initial condition {initial.name!r} is of task {initial.task!r} with objects "
                 f"{sorted(given)}; this scene is {self.task.name!r} with {sorted(expected)}"
             )
-        self._initial = initial
         start = pose_matrix(initial.tcp_position_m, robot.TOOL_DOWN)
-        self._joint_target = self._kinematics.inverse(start, robot.HOME_RAD, iterations=100)
-        reached = self._kinematics.forward(self._joint_target)
+        joints = self._kinematics.inverse(start, robot.HOME_RAD, iterations=50)
+        reached = self._kinematics.forward(joints)
         if np.linalg.norm(reached[:3, 3] - start[:3, 3]) > 0.002:
             raise ValueError(
                 f"initial condition {initial.name!r}: the arm cannot reach the start "
                 f"{initial.tcp_position_m} with the tool down"
             )
-        self._world.rebuild(self._joint_target, self.contract.gripper_max_width_m, given)
+        self.initial, self._joint_target = initial, joints
+        self._world.rebuild(joints, self.contract.gripper_max_width_m, given)
         self.T_base_target = control.clip_to_workspace(self.T_base_tcp, self.twin.workspace)
         self._follower.reset(self.T_base_target)
         self._steps = 0
@@ -140,7 +140,7 @@ class TwinScene:
         Raises:
             ValueError: if the target or the opening is not finite.
         """
-        if self._initial is None:
+        if self.initial is None:
             raise RuntimeError("call reset() with an initial condition before stepping")
         target = np.asarray(T_base_target, float)
         if target.shape != (4, 4) or not (np.isfinite(target).all() and np.isfinite(gripper)):

@@ -18,9 +18,8 @@ GOAL_TOLERANCE_M = 0.025
 STOP_WITHIN_M = 0.006
 FINGER_HALF_DEPTH_M = 0.011
 STAND_OFF_M = 0.035
-PUSH_STEP_M = 0.03
-STEER_BEYOND_M = 0.035
-STEERING = 0.5
+PUSH_STEP_M = 0.04
+CENTRING = 0.3
 MAX_PUSH_YAW_RAD = 0.9
 
 
@@ -134,28 +133,31 @@ def _heading(view: SceneView) -> Array:
     return np.array([math.cos(yaw), math.sin(yaw)])
 
 
-def _ahead_m(view: SceneView) -> tuple[float, float]:
-    """Return how far the mark lies ahead of the cube and to its left, as the fingers face."""
+def _ahead_m(view: SceneView) -> float:
+    """Return how far the mark lies ahead of the cube, as the fingers face."""
     offset = view.object_pose(GOAL)[:2, 3] - view.object_pose(CUBE)[:2, 3]
-    x, y = _heading(view)
-    return float(offset @ (x, y)), float(offset @ (-y, x))
+    return float(offset @ _heading(view))
 
 
 def _pushing(view: SceneView) -> Array:
-    """Push towards the mark; far from it steer by facing it, near it hold the heading."""
-    ahead, left = _ahead_m(view)
-    if _to_goal_m(view)[1] > STEER_BEYOND_M:
-        pose = _push_pose(view, -PUSH_STEP_M, _low_m(view))
-        pose[:2, 3] -= STEERING * left * np.array([-_heading(view)[1], _heading(view)[0]])
-        return pose
+    """Go the way that the cube has to go: it sticks to the flat of the fingers.
+
+    A part of the sideways offset between fingers and cube is taken back at every step.
+    """
+    direction, distance = _to_goal_m(view)
+    x, y = _heading(view)
+    left = np.array([-y, x])
+    slip = float((view.object_pose(CUBE)[:2, 3] - view.T_base_tcp[:2, 3]) @ left)
     target = view.T_base_target.copy()
-    target[:2, 3] = view.T_base_tcp[:2, 3] + max(ahead, 0.0) * _heading(view)
+    step = min(distance, PUSH_STEP_M) * direction + CENTRING * slip * left
+    target[:2, 3] = view.T_base_tcp[:2, 3] + step
     target[2, 3] = _low_m(view)
     return target
 
 
 def _arrived(view: SceneView) -> bool:
-    return _to_goal_m(view)[1] < STEER_BEYOND_M and _ahead_m(view)[0] < STOP_WITHIN_M
+    near = _to_goal_m(view)[1] < GOAL_TOLERANCE_M
+    return _to_goal_m(view)[1] < STOP_WITHIN_M or (near and _ahead_m(view) < STOP_WITHIN_M / 2)
 
 
 def _behind(view: SceneView) -> bool:
@@ -164,7 +166,7 @@ def _behind(view: SceneView) -> bool:
     offset = view.object_pose(CUBE)[:2, 3] - view.T_base_tcp[:2, 3]
     along = float(offset @ direction)
     across = float(abs(offset[0] * direction[1] - offset[1] * direction[0]))
-    return distance < STEER_BEYOND_M or (along > 0 and across < 0.8 * along + 0.01)
+    return distance < GOAL_TOLERANCE_M or (along > 0 and across < 0.8 * along + 0.01)
 
 
 def _backed(view: SceneView) -> Array:

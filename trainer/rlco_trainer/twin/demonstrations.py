@@ -1,0 +1,120 @@
+"""Demonstrations in the twin: successful episodes of the noisy expert, with clean labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from rlco_calibration.initial_states import sample
+from rlco_calibration.twin import Twin
+from rlco_datasets.contract import Contract
+
+from rlco_trainer.twin.expert import Expert, ExpertNoise
+from rlco_trainer.twin.scene import Observation, TwinScene
+
+if TYPE_CHECKING:
+    from rlco_datasets.episode import Episode
+
+MAX_STEPS = 80
+MAX_ATTEMPTS = 20
+DEFAULT_NOISE = ExpertNoise()
+
+
+class DemonstrationError(RuntimeError):
+    """The expert cannot solve the task in this twin."""
+
+
+def generate(
+    twin: Twin,
+    contract: Contract,
+    task: str,
+    episodes: int,
+    seed: int,
+    *,
+    noise: ExpertNoise = DEFAULT_NOISE,
+) -> Iterator[Episode]:
+    """Yield `episodes` successful episodes with images at every control step.
+
+    Episode `i` depends on the twin, the contract, the task, `seed` and `i` alone, so any split over
+    processes gives the same episodes (`parallel_demonstrations`).
+
+    Raises:
+        DemonstrationError: if an episode fails `MAX_ATTEMPTS` times over.
+    """
+    scene = TwinScene(twin, contract, task, images="policy", seed=seed)
+    for index in range(episodes):
+        yield demonstrate(scene, seed, index, noise)
+
+
+def demonstrate(
+    scene: TwinScene, seed: int, index: int, noise: ExpertNoise = DEFAULT_NOISE
+) -> Episode:
+    """Return the successful episode number `index` of a seed.
+
+    `actions` are the expert's noise-free intentions; what was executed is in
+    `extras["executed_action"]`. A start that the expert fails from is drawn anew.
+
+    Raises:
+        DemonstrationError: if `MAX_ATTEMPTS` starts failed.
+    """
+    task = scene.task.name
+    for attempt in range(MAX_ATTEMPTS):
+        rng = np.random.default_rng([seed, index, attempt])
+        initial = sample(scene.twin, task, rng, f"demonstration-{seed}-{index}")
+        scene.reset(initial)
+        expert = Expert(task, rng, noise)
+        seen: list[Observation] = []
+        clean: list[NDArray[np.float32]] = []
+        executed: list[NDArray[np.float32]] = []
+        while len(seen) < MAX_STEPS and not scene.status().success:
+            seen.append(scene.observe())
+            action = expert.act(scene)
+            clean.append(action.clean)
+            executed.append(action.executed)
+            scene.step(action.executed)
+        if scene.status().success:
+            return _episode(scene, seed, seen, np.stack(clean), np.stack(executed))
+    raise DemonstrationError(
+        f"twin {scene.twin.name!r}, task {task!r}: the expert failed from {MAX_ATTEMPTS} starts "
+        f"in a row (episode {index} of seed {seed}). Lower the noise, or check the twin's start "
+        "states, workspace and friction."
+    )
+
+
+def _episode(
+    scene: TwinScene,
+    seed: int,
+    seen: Sequence[Observation],
+    clean: NDArray[np.float32],
+    executed: NDArray[np.float32],
+) -> Episode:
+    from rlco_datasets.episode import Episode, EpisodeMetadata
+
+    assert scene.initial is not None
+    names = scene.contract.camera_names
+    stamps = np.arange(len(seen), dtype=np.int64) * scene.contract.period_ns
+    metadata = EpisodeMetadata(
+        source="sim",
+        task=scene.task.name,
+        instruction=scene.initial_states.instruction,
+        operator="expert",
+        outcome="success",
+        contract_id=scene.contract.id,
+        twin_id=scene.twin.id,
+        seed=seed,
+        software_version=version("rlco-trainer"),
+        created_utc=datetime.now(UTC).isoformat(),
+        initial_condition=scene.initial,
+    )
+    return Episode(
+        metadata=metadata,
+        images={name: np.stack([item.images[name] for item in seen]) for name in names},
+        state=np.stack([item.state for item in seen]),
+        actions=clean,
+        stamps_ns={stream: stamps for stream in ("step", "state", *(f"camera/{n}" for n in names))},
+        extras={"executed_action": executed},
+    )

@@ -1,0 +1,219 @@
+"""Worker processes that each own a batch of scenes: Ray actors, here or on a cluster.
+
+SAPIEN's CPU physics and rendering use one core a process, so scenes are spread over processes; a
+process that renders takes seconds to start and half a gigabyte, so workers are few and live long.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rlco_calibration.twin import Twin
+from rlco_datasets.contract import Contract
+
+if TYPE_CHECKING:
+    from rlco_datasets.episode import Episode
+
+    from rlco_trainer.twin.expert import ExpertNoise
+    from rlco_trainer.twin.scene import ImageMode
+
+LOOPBACK = "127.0.0.1"
+OBJECT_STORE_BYTES = 256 * 1024**2
+EPISODES_PER_TASK = 4
+
+
+class WorkerPool:
+    """`workers` Ray actors, each with a `TwinBatch` of `scenes` scenes. Use it in a `with`.
+
+    With no `address`, Ray runs on this machine only, bound to loopback, without a dashboard, and
+    stops with the last pool that started it. With one, the pool joins that cluster, whose nodes
+    need the same packages.
+    """
+
+    _started_here = 0
+
+    def __init__(
+        self,
+        twin: Twin,
+        contract: Contract,
+        task: str,
+        *,
+        workers: int,
+        scenes: int,
+        images: ImageMode = "policy",
+        seed: int = 0,
+        address: str | None = None,
+    ) -> None:
+        """Start the workers and wait until each has built its batch.
+
+        Raises:
+            ValueError: if `workers` or `scenes` is not positive.
+            Exception: whatever building the scenes raises, as in `TwinBatch`.
+        """
+        if min(workers, scenes) < 1:
+            raise ValueError(f"workers and scenes must be positive, got {workers} and {scenes}")
+        import ray
+
+        self._ray = ray
+        self._local = address is None and (not ray.is_initialized() or WorkerPool._started_here > 0)
+        if not ray.is_initialized():
+            _start_ray(ray, workers, address)
+        if self._local:
+            WorkerPool._started_here += 1
+        actor = ray.remote(num_cpus=0 if self._local else 1)(_Worker)
+        self._actors = [
+            actor.remote(twin, contract, task, scenes, images, seed) for _ in range(workers)
+        ]
+        try:
+            ray.get([worker.scenes.remote() for worker in self._actors])
+        except ray.exceptions.RayError as error:
+            self.close()
+            raise _cause(error) from error
+
+    def __len__(self) -> int:
+        """Return the number of workers."""
+        return len(self._actors)
+
+    def map(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run `function(batch, *arguments[i])` in worker i, at once, and return the answers.
+
+        There may be fewer arguments than workers. What a function raises is raised here.
+
+        Raises:
+            ValueError: if there are more arguments than workers.
+        """
+        if len(arguments) > len(self._actors):
+            raise ValueError(
+                f"{len(arguments)} arguments for {len(self._actors)} workers; deal the work out, "
+                "or use imap"
+            )
+        return list(self.imap(function, arguments))
+
+    def imap(
+        self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]
+    ) -> Iterator[Any]:
+        """Yield the answers in the order of `arguments`; free workers take the next argument."""
+        running: dict[Any, int] = {}
+        idle = list(range(len(self._actors)))
+        ready: dict[int, Any] = {}
+        waiting, due = 0, 0
+        while due < len(arguments):
+            while idle and waiting < len(arguments):
+                worker = idle.pop(0)
+                reference = self._actors[worker].call.remote(function, *arguments[waiting])
+                running[reference] = worker
+                ready[waiting] = reference
+                waiting += 1
+            self._ray.wait(list(running), num_returns=1)
+            done, _ = self._ray.wait(list(running), num_returns=len(running), timeout=0)
+            idle += [running.pop(reference) for reference in done]
+            while due in ready and ready[due] not in running:
+                try:
+                    answer = self._ray.get(ready.pop(due))
+                except self._ray.exceptions.RayError as error:
+                    raise _cause(error) from error
+                due += 1
+                yield answer
+
+    def close(self) -> None:
+        """End the workers, and Ray if no other pool of this process uses it. May be repeated."""
+        for worker in self._actors:
+            self._ray.kill(worker)
+        self._actors = []
+        if self._local:
+            self._local = False
+            WorkerPool._started_here -= 1
+            if WorkerPool._started_here == 0:
+                self._ray.shutdown()
+
+    def __enter__(self) -> WorkerPool:
+        """Return the pool."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the pool."""
+        self.close()
+
+
+class _Worker:
+    """One process: single-threaded, with a batch of scenes for as long as it lives."""
+
+    def __init__(
+        self, twin: Twin, contract: Contract, task: str, scenes: int, images: ImageMode, seed: int
+    ) -> None:
+        """Build the batch."""
+        os.environ.setdefault("LP_NUM_THREADS", "0")
+        import torch
+
+        from rlco_trainer.twin.batch import TwinBatch
+
+        torch.set_num_threads(1)
+        self._batch = TwinBatch(twin, contract, task, scenes, images=images, seed=seed)
+
+    def scenes(self) -> int:
+        """Return the number of scenes, once they are built."""
+        return len(self._batch)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run a function on the batch."""
+        return function(self._batch, *arguments)
+
+
+def parallel_demonstrations(
+    twin: Twin,
+    contract: Contract,
+    task: str,
+    episodes: int,
+    seed: int,
+    *,
+    workers: int,
+    noise: ExpertNoise | None = None,
+) -> Iterator[Episode]:
+    """Yield the very episodes of `demonstrations.generate`, made in `workers` processes."""
+    indices = [
+        range(start, min(start + EPISODES_PER_TASK, episodes))
+        for start in range(0, episodes, EPISODES_PER_TASK)
+    ]
+    with WorkerPool(twin, contract, task, workers=workers, scenes=1, seed=seed) as pool:
+        for made in pool.imap(_demonstrate, [(seed, part, noise) for part in indices]):
+            yield from made
+
+
+def _demonstrate(
+    batch: Any, seed: int, indices: Sequence[int], noise: ExpertNoise | None
+) -> list[Episode]:
+    from rlco_trainer.twin import demonstrations
+
+    chosen = demonstrations.DEFAULT_NOISE if noise is None else noise
+    return [demonstrations.demonstrate(batch.scenes[0], seed, i, chosen) for i in indices]
+
+
+def _start_ray(ray: Any, workers: int, address: str | None) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address is not None:
+        ray.init(address=address, logging_level=logging.ERROR)
+        return
+    ray.init(
+        num_cpus=workers,
+        include_dashboard=False,
+        _node_ip_address=LOOPBACK,
+        object_store_memory=OBJECT_STORE_BYTES,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what a worker raised, without Ray's wrapping, where there is one."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, BaseException) else error
