@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import tyro
-from rlco_calibration.twin import TwinError
+from rlco_calibration.twin import Twin, TwinError, load_twin
 from rlco_datasets import spec
 from rlco_datasets.contract import ContractMismatchError
 from rlco_datasets.store import StoreError
 
-from rlco_trainer.checkpoint import CheckpointError
+from rlco_trainer.checkpoint import CheckpointError, load_policy
+from rlco_trainer.conditions import draw, read_conditions
 from rlco_trainer.data import DataError
+from rlco_trainer.episodes import PolicyPackage
+from rlco_trainer.evaluate import BatchPool, evaluate, write_evaluation
+from rlco_trainer.policies.interface import Policy
 from rlco_trainer.run_folder import RunError
+from rlco_trainer.sim import SimError, make_pool, write_demonstrations
 from rlco_trainer.stage1 import Stage1Config, run_stage1
+from rlco_trainer.stage2 import Stage2Config, run_stage2
 from rlco_trainer.training_state import StateError
 from rlco_trainer.untrained import contract_named, write_untrained
 
@@ -67,18 +73,145 @@ class Stage1:
         print(f"{self.out}/checkpoint: {identity}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stage2:
+    """Stage II: PPO in the twin plus beta times the supervised loss on real demonstrations.
+
+    In: a checkpoint, a twin file and stores of real demonstrations. Out: a run folder like that of
+    stage I, with best/ and last/ beside checkpoint/. The same command goes on after a kill.
+    `--config FILE` starts from the values of an earlier run's config.yaml.
+    Example: rlco-train stage2 --init runs/stage1/checkpoint --twin bench.yaml --task pick_and_place
+    --real data/real --beta 0.5 --iterations 40 --out runs/stage2
+    """
+
+    out: Path
+    """The run folder."""
+    config: tyro.conf.OmitArgPrefixes[Stage2Config]
+
+    def run(self) -> None:
+        """Train and print the checkpoint's id."""
+        identity = run_stage2(self.config, self.out, _pool_of)
+        print(f"{self.out}/checkpoint: {identity}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demos:
+    """Sim demonstrations: successful episodes of the scripted expert in a twin.
+
+    In: a twin file. Out: an episode store; an existing one of the same contract is appended to.
+    Example: rlco-train demos --twin bench.yaml --task pick_and_place --episodes 200 --out data/sim
+    """
+
+    twin: Path
+    """The twin file."""
+    out: Path
+    """The episode store."""
+    task: str = "pick_and_place"
+    """Task of the twin."""
+    episodes: int = 200
+    """Successful episodes to make."""
+    contract: str = "franka_compact"
+    """Name of a built-in contract, or path of a contract YAML."""
+    seed: int = 0
+    """Seed of initial conditions and of the expert's noise."""
+    workers: int = 2
+    """Processes."""
+
+    def run(self) -> None:
+        """Make them, showing progress."""
+        count = write_demonstrations(
+            load_twin(self.twin),
+            contract_named(self.contract),
+            self.task,
+            self.out,
+            episodes=self.episodes,
+            seed=self.seed,
+            workers=self.workers,
+        )
+        print(f"{self.out}: {count} episodes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval:
+    """Success rate of a checkpoint in a twin, without exploration, with a 95% interval.
+
+    In: a checkpoint and a twin file. Out: a line, and with --json every condition's outcome.
+    Example: rlco-train eval --checkpoint runs/stage2/checkpoint --twin bench.yaml
+    --task pick_and_place --episodes 100 --seed 1 --json success.json
+    """
+
+    checkpoint: Path
+    """The checkpoint folder."""
+    twin: Path
+    """The twin file; the hidden twin of a simulated lab is refused."""
+    task: str = "pick_and_place"
+    """Task of the twin."""
+    episodes: int = 100
+    """Initial conditions to draw, where no file of them is given."""
+    seed: int = 0
+    """Seed of the initial conditions; training never sees them."""
+    conditions: Path | None = None
+    """YAML with a list `conditions`, for example a study; replaces --episodes and --seed."""
+    json: Path | None = None
+    """Where to write the outcomes."""
+    max_steps: int = 60
+    """Time limit of an episode, control periods."""
+    workers: int = 2
+    """Rollout processes."""
+    envs: int = 8
+    """Scenes in each process."""
+
+    def run(self) -> None:
+        """Evaluate and print the rate."""
+        loaded, twin = load_policy(self.checkpoint), load_twin(self.twin)
+        conditions = (
+            draw(twin, self.task, self.episodes, purpose="test", seed=self.seed)
+            if self.conditions is None
+            else read_conditions(self.conditions, self.task)
+        )
+        instruction = twin.task(self.task).instruction
+        pool = make_pool(
+            twin, loaded.policy.contract, self.task, workers=self.workers, envs=self.envs
+        )
+        try:
+            result = evaluate(
+                pool,
+                PolicyPackage.of(loaded.policy),
+                conditions,
+                instruction=instruction,
+                max_steps=self.max_steps,
+            )
+        finally:
+            pool.close()
+        print(f"{self.task} in {twin.name}: {result}")
+        if self.json is not None:
+            about = {
+                "checkpoint_id": loaded.checkpoint_id,
+                "twin_id": twin.id,
+                "task": self.task,
+                "contract_id": loaded.policy.contract.id,
+            }
+            write_evaluation(self.json, result, about)
+
+
+def _pool_of(twin: Twin, config: Stage2Config, policy: Policy) -> BatchPool:
+    return make_pool(twin, policy.contract, config.task, workers=config.workers, envs=config.envs)
+
+
+AnyCommand = Init | Demos | Stage1 | Stage2 | Eval
 Command = (
     Annotated[Init, tyro.conf.subcommand("init")]
+    | Annotated[Demos, tyro.conf.subcommand("demos")]
     | Annotated[Stage1, tyro.conf.subcommand("stage1")]
+    | Annotated[Stage2, tyro.conf.subcommand("stage2")]
+    | Annotated[Eval, tyro.conf.subcommand("eval")]
 )
-WITH_CONFIG: dict[str, tuple[type[Stage1], type[Stage1Config]]] = {
-    "stage1": (Stage1, Stage1Config),
-}
 USER_ERRORS = (
     CheckpointError,
     ContractMismatchError,
     DataError,
     RunError,
+    SimError,
     StateError,
     spec.SpecError,
     StoreError,
@@ -86,21 +219,24 @@ USER_ERRORS = (
 )
 
 
-def parse(args: list[str]) -> Init | Stage1:
+def parse(args: list[str]) -> AnyCommand:
     """Return the command of an argument list; `--config FILE` supplies the defaults.
 
     Raises:
         ValueError: if a value is out of its range.
         SpecError: if the `--config` file is missing or malformed.
     """
-    if args and args[0] in WITH_CONFIG and CONFIG_FLAG in args[1:]:
-        command, kind = WITH_CONFIG[args[0]]
+    if args and args[0] in ("stage1", "stage2") and CONFIG_FLAG in args[1:]:
         position = args.index(CONFIG_FLAG)
         if position + 1 == len(args):
             raise spec.SpecError(f"{CONFIG_FLAG} needs the path of a config.yaml")
-        default = command(out=tyro.MISSING, config=spec.load(kind, args[position + 1]))
-        rest = args[1:position] + args[position + 2 :]
-        return tyro.cli(command, args=rest, default=default, prog=f"rlco-train {args[0]}")
+        path, rest = args[position + 1], args[1:position] + args[position + 2 :]
+        prog = f"rlco-train {args[0]}"
+        if args[0] == "stage1":
+            first = Stage1(out=tyro.MISSING, config=spec.load(Stage1Config, path))
+            return tyro.cli(Stage1, args=rest, default=first, prog=prog)
+        second = Stage2(out=tyro.MISSING, config=spec.load(Stage2Config, path))
+        return tyro.cli(Stage2, args=rest, default=second, prog=prog)
     return tyro.cli(Command, args=args, prog="rlco-train", description=__doc__)
 
 

@@ -20,6 +20,7 @@ from rlco_trainer.atomic import write_text
 
 CONFIG, METRICS, LINEAGE = "config.yaml", "metrics.jsonl", "run.json"
 CHECKPOINT, STATE, TENSORBOARD = "checkpoint", "state", "tensorboard"
+BEST, LAST = "best", "last"
 
 
 class RunError(ValueError):

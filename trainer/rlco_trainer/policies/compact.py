@@ -128,7 +128,6 @@ class CompactPolicy(Policy):
         """
         super().__init__(contract, normalisation)
         self.config = config
-        self.trunk_frozen = False
         self.words = nn.Embedding(config.language_buckets, config.language_features, padding_idx=0)
         self.trunks = nn.ModuleDict({name: Trunk(config) for name in contract.camera_names})
         visual = (2 * config.channels[2] + config.flat_features) * len(contract.cameras)

@@ -27,6 +27,11 @@ Features = dict[str, Tensor]
 """Named tensors that share the leading batch dimension."""
 
 
+def rows_of(features: Features, rows: Tensor) -> Features:
+    """Return the chosen rows of every tensor."""
+    return {name: value[rows] for name, value in features.items()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Observation:
     """A batch of what the contract says a policy sees.
@@ -80,6 +85,7 @@ class Policy(nn.Module, ABC):
         super().__init__()
         self.contract = contract
         self.normalisation = normalisation
+        self.trunk_frozen = False
 
     @abstractmethod
     def architecture(self) -> dict[str, Any]:

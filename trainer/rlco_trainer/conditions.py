@@ -1,0 +1,63 @@
+"""Initial conditions for training, validation and test: three streams that never share a draw."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import yaml
+from rlco_calibration.initial_states import sample
+from rlco_calibration.twin import Twin
+from rlco_datasets import spec
+from rlco_datasets.initial_condition import InitialCondition
+
+Purpose = Literal["train", "validation", "test", "demos"]
+
+
+def draw(
+    twin: Twin, task: str, count: int, *, purpose: Purpose, seed: int, round_: int = 0
+) -> tuple[InitialCondition, ...]:
+    """Return `count` conditions that depend on the arguments alone.
+
+    Args:
+        twin: whose initial-state distribution is drawn from.
+        task: the task's name.
+        count: how many.
+        purpose: what for; two purposes never give the same conditions.
+        seed: the run's seed.
+        round_: for example the training iteration.
+
+    Raises:
+        TwinError: if the twin has no such task.
+    """
+    rng = np.random.default_rng([zlib.crc32(purpose.encode()), seed, round_])
+    return tuple(
+        sample(twin, task, rng, f"{purpose}-{seed}-{round_}-{i:04d}") for i in range(count)
+    )
+
+
+def read_conditions(path: Path, task: str) -> tuple[InitialCondition, ...]:
+    """Return the conditions of `task` in a YAML file with a list `conditions`, e.g. a study.
+
+    Raises:
+        SpecError: if the file is missing or malformed, or holds none of that task.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        items = data["conditions"]
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise spec.SpecError(
+            f"{path}: no YAML file with a list `conditions` ({error!r}); give a study, or a list "
+            "that `rlco-calibrate conditions` wrote"
+        ) from error
+    found = tuple(
+        spec.from_plain(InitialCondition, item, where=f"{path} conditions[{i}]")
+        for i, item in enumerate(items)
+    )
+    chosen = tuple(condition for condition in found if condition.task == task)
+    if not chosen:
+        tasks = sorted({condition.task for condition in found})
+        raise spec.SpecError(f"{path}: holds no condition of task {task!r}, only of {tasks}")
+    return chosen

@@ -1,0 +1,188 @@
+"""One PPO update with the supervised loss on demonstrations in the same gradient step.
+
+`loss = L_PPO(sim) + beta * L_SFT(real) [+ sim_beta * L_SFT(sim)]` (arXiv 2602.12628, section
+III-C), one chunk being one action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rlco_trainer.advantages import chunk_advantages
+from rlco_trainer.critic import Critic
+from rlco_trainer.demonstrated import Demonstrated
+from rlco_trainer.episodes import Experience
+from rlco_trainer.losses import ppo_clip
+from rlco_trainer.policies.interface import Features, Policy, rows_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class PpoConfig:
+    """The update's numbers; the defaults are the recipe that worked on the demo bench."""
+
+    learning_rate: float = 5e-5
+    """Rate of Adam for the policy."""
+    epochs: int = 6
+    """Passes over an iteration's chunks."""
+    minibatch: int = 320
+    """Chunks a gradient step."""
+    clip: float = 0.2
+    """Half width of the trusted ratio interval."""
+    kl_stop: float = 0.05
+    """Mean KL divergence from the acting policy at which an iteration's update ends."""
+    grad_clip: float = 0.5
+    """Largest norm of the policy's gradient."""
+    entropy_weight: float = 0.0
+    """Weight of the entropy bonus; of no effect where the exploration noise is fixed."""
+    gamma: float = 0.97
+    """Discount per chunk."""
+    lambda_: float = 0.95
+    """Trace decay per chunk."""
+    critic_learning_rate: float = 1e-3
+    """Rate of Adam for the critic."""
+    critic_epochs: int = 8
+    """The critic's passes over an iteration's chunks."""
+    critic_hidden: int = 128
+    """Width of the critic's two hidden layers."""
+    sft_minibatch: int = 128
+    """Demonstration samples a gradient step."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        for name in ("epochs", "minibatch", "critic_epochs", "critic_hidden", "sft_minibatch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "clip", "kl_stop", "grad_clip", "critic_learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not (0 < self.gamma <= 1 and 0 <= self.lambda_ <= 1) or self.entropy_weight < 0:
+            raise ValueError(f"gamma {self.gamma}, lambda {self.lambda_} must be in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunks:
+    """An iteration's experience as tensors, with advantages; see `Experience` for the shapes."""
+
+    features: Features
+    latent: Tensor
+    log_prob: Tensor
+    privileged: Tensor
+    advantage: Tensor
+    returns: Tensor
+
+
+def prepare(experience: Experience, critic: Critic, config: PpoConfig) -> Chunks:
+    """Judge each episode's chunks by the critic; advantages are standardised over all."""
+    privileged = torch.from_numpy(experience.privileged)
+    with torch.no_grad():
+        values = critic(privileged).numpy()
+        following = critic(torch.from_numpy(experience.last_privileged)).numpy()
+    starts = np.cumsum(experience.lengths) - experience.lengths
+    advantages, returns = np.empty_like(values), np.empty_like(values)
+    for i, (start, length) in enumerate(zip(starts, experience.lengths, strict=True)):
+        rows = slice(int(start), int(start + length))
+        advantages[rows], returns[rows] = chunk_advantages(
+            experience.reward[rows],
+            values[rows],
+            float(following[i]),
+            terminated=bool(experience.terminated[i]),
+            gamma=config.gamma,
+            lambda_=config.lambda_,
+        )
+    advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-6)
+    return Chunks(
+        features={name: torch.from_numpy(value) for name, value in experience.features.items()},
+        latent=torch.from_numpy(experience.latent),
+        log_prob=torch.from_numpy(experience.log_prob),
+        privileged=privileged,
+        advantage=torch.from_numpy(advantages),
+        returns=torch.from_numpy(returns),
+    )
+
+
+def update_policy(
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    chunks: Chunks,
+    demonstrated: Sequence[Demonstrated],
+    config: PpoConfig,
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """Improve the policy on one iteration's chunks; return what was measured."""
+    parameters = [p for p in policy.parameters() if p.requires_grad]
+    measured = _gradient_norms(policy, parameters, chunks, demonstrated, config, generator)
+    steps, stopped = 0, False
+    history: list[dict[str, float]] = []
+    for _ in range(config.epochs):
+        order = torch.randperm(len(chunks.advantage), generator=generator)
+        for rows in order.split(config.minibatch):
+            terms = rl_terms(policy, chunks, rows, config)
+            loss = terms["loss"] - config.entropy_weight * terms["entropy"]
+            for demos in demonstrated:
+                sft = demos.loss(policy, demos.draw(config.sft_minibatch, generator))["loss"]
+                loss = loss + demos.weight * sft
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, config.grad_clip)
+            optimizer.step()
+            steps += 1
+            history.append({name: float(value.detach()) for name, value in terms.items()})
+        epoch = history[-max(1, len(order.split(config.minibatch))) :]
+        stopped = float(np.mean([row["kl"] for row in epoch])) > config.kl_stop
+        if stopped:
+            break
+    for name in history[0]:
+        measured[f"ppo/{name}"] = float(np.mean([row[name] for row in history]))
+    measured["ppo/first_ratio_deviation"] = history[0]["ratio_deviation"]
+    measured["ppo/last_kl"] = history[-1]["kl"]
+    measured["ppo/steps"] = float(steps)
+    measured["ppo/stopped_by_kl"] = float(stopped)
+    return measured
+
+
+def rl_terms(policy: Policy, chunks: Chunks, rows: Tensor, config: PpoConfig) -> dict[str, Tensor]:
+    """Return the named terms of the clipped surrogate on `rows`."""
+    log_prob, entropy = policy.evaluate_actions(rows_of(chunks.features, rows), chunks.latent[rows])
+    terms = ppo_clip(log_prob, chunks.log_prob[rows], chunks.advantage[rows], config.clip)
+    return terms | {"entropy": entropy.mean()}
+
+
+def _gradient_norms(
+    policy: Policy,
+    parameters: list[nn.Parameter],
+    chunks: Chunks,
+    demonstrated: Sequence[Demonstrated],
+    config: PpoConfig,
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """Measure what each term does to the parameters, on one minibatch before the first step."""
+    rows = torch.randperm(len(chunks.advantage), generator=generator)[: config.minibatch]
+    rl = _flat_gradient(rl_terms(policy, chunks, rows, config)["loss"], parameters)
+    sft, loss = torch.zeros_like(rl), 0.0
+    for demos in demonstrated:
+        term = demos.loss(policy, demos.draw(config.sft_minibatch, generator))["loss"]
+        sft += _flat_gradient(demos.weight * term, parameters)
+        loss += demos.weight * float(term.detach())
+    rl_norm, sft_norm = float(rl.norm()), float(sft.norm())
+    return {
+        "gradient/rl": rl_norm,
+        "gradient/beta_sft": sft_norm,
+        "gradient/beta_sft_over_rl": sft_norm / max(rl_norm, 1e-12),
+        "gradient/cosine": float(rl @ sft) / max(rl_norm * sft_norm, 1e-12),
+        "sft/beta_loss": loss,
+    }
+
+
+def _flat_gradient(loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
+    parts = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return torch.cat(
+        [
+            (torch.zeros_like(p) if g is None else g).flatten()
+            for p, g in zip(parameters, parts, strict=True)
+        ]
+    )
