@@ -88,13 +88,14 @@ class Analysis:
     comparisons: tuple[ComparisonResult, ...]
     done: tuple[TrialRecord, ...]
     void: tuple[TrialRecord, ...]
+    remaining: int
     drift: Drift | None
     warnings: tuple[str, ...]
 
     @property
-    def complete(self) -> bool:
-        """Whether every planned trial is done."""
-        return len(self.done) == self.study.trial_count
+    def finished(self) -> bool:
+        """Whether no trial is left to run."""
+        return self.remaining == 0
 
     def policy(self, code: str) -> PolicyResult:
         """Return the result of `code`."""
@@ -108,7 +109,7 @@ def analyse(study: Study, ledger: Ledger, key: Key | None = None) -> Analysis:
         BlindingError: if the key is not the study's.
         LedgerError: if the ledger is not the study's.
     """
-    ledger.remaining(study)
+    remaining = len(ledger.remaining(study))
     if key is not None:
         require_key(study, key)
     labels = key.labels if key else {code: code for code in study.codes}
@@ -122,8 +123,9 @@ def analyse(study: Study, ledger: Ledger, key: Key | None = None) -> Analysis:
         comparisons=_compare(study, {policy.code: policy for policy in policies}, done),
         done=done,
         void=void,
+        remaining=remaining,
         drift=_drift(done),
-        warnings=tuple(_warnings(study, ledger, policies, done)),
+        warnings=tuple(_warnings(study, ledger, policies, done, remaining)),
     )
 
 
@@ -227,9 +229,14 @@ def _warnings(
     ledger: Ledger,
     policies: Sequence[PolicyResult],
     done: Sequence[TrialRecord],
+    remaining: int,
 ) -> list[str]:
     warnings = []
-    if len(done) < study.trial_count:
+    if missing := study.trial_count - len(done) - remaining:
+        warnings.append(
+            f"{missing} trials were void {study.max_attempts} times each and are missing here."
+        )
+    if remaining:
         warnings.append(
             f"{len(done)} of {study.trial_count} planned trials are done. Numbers of an unfinished "
             "study are not a result: stopping when they look good makes them wrong."

@@ -278,3 +278,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         print(f"rlco-eval: error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from error
+
+
+if __name__ == "__main__":
+    main()

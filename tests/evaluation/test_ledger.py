@@ -8,8 +8,10 @@ import sys
 from dataclasses import replace
 
 import pytest
+from fakes.studies import make_study
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rlco_datasets import spec
 from rlco_evaluation.ledger import Ledger, LedgerError
 from rlco_evaluation.records import TrialRecord
 from rlco_evaluation.schedule import schedule
@@ -112,7 +114,9 @@ def test_a_done_trial_cannot_be_run_again(study, ledger_path):
 
 
 @given(cut=st.integers(1, 4000), tail=st.sampled_from([b"", b"\0" * 30, b"\0" * 30 + b"\n"]))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
+)
 def test_any_cut_loses_the_torn_line_alone(study, tmp_path, cut, tail):
     path = tmp_path / "cut.jsonl"
     path.unlink(missing_ok=True)
@@ -228,14 +232,12 @@ with Ledger.open(sys.argv[2], study, mode="a") as ledger:
 """
 
 
-def test_no_acknowledged_trial_is_lost_to_sigkill(make_study, tmp_path):
-    from rlco_datasets import spec
-
+def test_no_acknowledged_trial_is_lost_to_sigkill(tmp_path):
     study = make_study(40, "ABC", 3)
     spec.save(study, tmp_path / "study.yaml")
     path = tmp_path / "ledger.jsonl"
     acknowledged: list[int] = []
-    for kill_after in (1, 7, 23, 40):
+    for kill_after in (1, 7, 40):
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(tmp_path / "study.yaml"), str(path)],
             stdout=subprocess.PIPE,
@@ -253,6 +255,6 @@ def test_no_acknowledged_trial_is_lost_to_sigkill(make_study, tmp_path):
         assert committed[: len(acknowledged)] == acknowledged
         assert len(committed) <= len(acknowledged) + 1
         acknowledged = committed
-    assert len(acknowledged) >= 71
+    assert len(acknowledged) >= 48
     for line in path.read_bytes().splitlines()[:-1]:
         json.loads(line)

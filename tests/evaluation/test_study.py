@@ -3,7 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fakes.studies import make_study
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rlco_datasets import spec
 from rlco_evaluation.schedule import schedule
@@ -40,16 +41,14 @@ def test_an_impossible_plan_is_refused(study, change, message):
         replace(study, **change)
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     conditions=st.integers(1, 9),
     codes=st.integers(1, 5),
     repeats=st.integers(1, 3),
     seed=st.integers(0, 2**31),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_every_condition_meets_every_code_equally_often(
-    make_study, conditions, codes, repeats, seed
-):
+def test_every_condition_meets_every_code_equally_often(conditions, codes, repeats, seed):
     study = replace(
         make_study(conditions, "AB", repeats),
         codes=tuple("ABCDE"[:codes]),

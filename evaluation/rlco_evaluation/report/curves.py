@@ -30,7 +30,10 @@ class Tick:
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One line of a panel: "x,y x,y ..." in percent; `raw` is drawn faint behind `line`."""
+    """One line of a panel: "x,y x,y ..." in percent.
+
+    `raw` is drawn faint behind `line`; `last` is the mean of the last five points.
+    """
 
     label: str
     color: int
@@ -114,14 +117,15 @@ def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def smooth(points: Points) -> Points:
-    """Return the exponential moving average of long curves; short ones as they are."""
+    """Return the centred moving average of long curves; short ones as they are."""
     if len(points) <= SMOOTH_ABOVE:
         return points
-    weight = 2 / (len(points) / 12 + 1)
-    average, smoothed = points[0][1], []
-    for step, value in points:
-        average += weight * (value - average)
-        smoothed.append((step, average))
+    reach = len(points) // 30
+    smoothed = []
+    for i, (step, _) in enumerate(points):
+        side = min(reach, i, len(points) - 1 - i)
+        window = points[i - side : i + side + 1]
+        smoothed.append((step, sum(value for _, value in window) / len(window)))
     return smoothed
 
 
@@ -156,7 +160,7 @@ def _panel(
                 color=colors[label],
                 line=text(smooth(points)),
                 raw=text(points) if len(points) > SMOOTH_ABOVE else "",
-                last=_number(smooth(points)[-1][1]),
+                last=_number(sum(value for _, value in points[-5:]) / len(points[-5:])),
             )
             for label, points in thinned.items()
         ),
@@ -192,4 +196,5 @@ def _number(value: float) -> str:
         return f"{value / 1e6:.3g}M"
     if abs(value) >= 1e4:
         return f"{value / 1e3:.3g}k"
-    return f"{value:.3g}".replace("-", "−")
+    text = f"{value:.0f}" if abs(value) >= 1e3 else f"{value:.3g}"
+    return text.replace("-", "−")

@@ -21,6 +21,7 @@ from rlco_evaluation.schedule import Trial, schedule
 from rlco_evaluation.study import Study
 
 DRIFT_WINDOW = 15
+GRID_COLUMNS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +52,20 @@ class Cell:
         return "\n".join(lines)
 
 
+# (condition, its blocks), each block its cells by code
+Grid = list[tuple[str, list[dict[str, Cell]]]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class OrderPoint:
-    """A done trial on the time axis; `x` and `rate` (of the last trials) in percent."""
+    """A done trial on the time axis; `x` and `rate` (of the last DRIFT_WINDOW) in percent.
+
+    The rate is None until there are enough trials for one.
+    """
 
     x: float
     record: TrialRecord
-    rate: float
+    rate: float | None
 
 
 def load_inputs(path: str | os.PathLike[str]) -> tuple[ReportInputs, Path]:
@@ -86,6 +94,7 @@ def render(inputs: ReportInputs, folder: Path) -> str:
         analysis = analyse(study, ledger, key)
         colors = {policy.label: i for i, policy in enumerate(analysis.policies)}
         strips, warnings = _strips(analysis, ledger_path.parent)
+        done = {record.index for record in analysis.done}
         return (
             _environment()
             .get_template("report.html")
@@ -103,8 +112,10 @@ def render(inputs: ReportInputs, folder: Path) -> str:
                 colors=colors,
                 code_color={policy.code: colors[policy.label] for policy in analysis.policies},
                 simulations=_simulations(inputs, folder, colors),
-                grid=_grid(analysis, ledger.trials),
+                grids=_grids(analysis, ledger.trials),
+                void_left=any(record.index not in done for record in analysis.void),
                 order=_order(analysis),
+                drift_window=DRIFT_WINDOW,
                 levels=_levels(analysis),
                 strips=strips,
                 panels=curves.panels(inputs.curves, folder, colors),
@@ -166,19 +177,18 @@ def _simulations(
     return results
 
 
-def _grid(
-    analysis: Analysis, records: tuple[TrialRecord, ...]
-) -> list[tuple[str, list[dict[str, Cell]]]]:
-    """Return (condition, blocks of it), each block its cells by code, in the study's order."""
+def _grids(analysis: Analysis, records: tuple[TrialRecord, ...]) -> list[Grid]:
+    """Return the grid in parts that fit a page; conditions in the study's order."""
     last = {record.index: record for record in records}
     blocks: dict[str, dict[int, dict[str, Cell]]] = defaultdict(lambda: defaultdict(dict))
     for trial in schedule(analysis.study):
         cell = Cell(trial=trial, record=last.get(trial.index))
         blocks[trial.condition][trial.block][trial.code] = cell
-    return [
-        (condition.name, list(blocks[condition.name].values()))
-        for condition in analysis.study.conditions
-    ]
+    columns = [(name, list(blocks[name].values())) for name in blocks]
+    order = [condition.name for condition in analysis.study.conditions]
+    columns.sort(key=lambda column: order.index(column[0]))
+    size = max(1, GRID_COLUMNS // analysis.study.trials_per_condition)
+    return [columns[i : i + size] for i in range(0, len(columns), size)]
 
 
 def _order(analysis: Analysis) -> list[OrderPoint]:
@@ -186,13 +196,9 @@ def _order(analysis: Analysis) -> list[OrderPoint]:
     points = []
     for i, record in enumerate(analysis.done):
         window = outcomes[max(0, i + 1 - DRIFT_WINDOW) : i + 1]
-        points.append(
-            OrderPoint(
-                x=100 * (i + 0.5) / len(outcomes),
-                record=record,
-                rate=100 * sum(window) / len(window),
-            )
-        )
+        enough = len(window) > DRIFT_WINDOW // 2
+        rate = 100 * sum(window) / len(window) if enough else None
+        points.append(OrderPoint(x=100 * (i + 0.5) / len(outcomes), record=record, rate=rate))
     return points
 
 

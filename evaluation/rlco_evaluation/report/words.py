@@ -24,6 +24,12 @@ def p_value(p: float) -> str:
     return f"{p:.3f}"
 
 
+def equals_p(p: float) -> str:
+    """Return a p-value for a sentence: "= 0.012" or "< 0.001"."""
+    text = p_value(p)
+    return text if text.startswith("<") else f"=\u00a0{text}"
+
+
 def probability(share: float) -> str:
     """Return a posterior probability as percent, never rounded to certainty."""
     if share > 0.999:
@@ -40,8 +46,8 @@ def span(interval: Interval | None) -> str:
 
 def verdict(analysis: Analysis) -> str:
     """Return the result in one line."""
-    if not analysis.done:
-        return "No trial is done yet."
+    if not analysis.finished:
+        return f"Not finished: {len(analysis.done)} of {analysis.study.trial_count} trials done."
     better: dict[str, list[str]] = {}
     open_pairs = []
     for comparison in analysis.comparisons:
@@ -49,16 +55,17 @@ def verdict(analysis: Analysis) -> str:
         if comparison.decided:
             better.setdefault(first, []).append(second)
         else:
-            open_pairs.append(f"{first} and {second} could not be told apart")
+            open_pairs.append(f"{first} and {second}")
     parts = [f"{first} is better than {_list(others)}" for first, others in better.items()]
-    parts += open_pairs
+    if open_pairs:
+        parts.append(f"not told apart: {', '.join(open_pairs)}")
     if not parts:
         parts = [
             f"{policy.label} succeeded in {policy.successes} of {policy.n} trials"
             for policy in analysis.policies
         ]
     text = "; ".join(parts) + "."
-    return text if analysis.complete else f"So far: {text}"
+    return text if better or not open_pairs else text[0].upper() + text[1:]
 
 
 def sentence(comparison: ComparisonResult, alpha: float) -> str:
@@ -72,12 +79,11 @@ def sentence(comparison: ComparisonResult, alpha: float) -> str:
             f"{first} succeeded {abs(round(100 * comparison.difference))} points "
             f"{'more' if comparison.difference > 0 else 'less'} often than {second}"
         )
-    p = p_value(comparison.p_adjusted)
     evidence = (
         f"{counts.first} against {counts.second} of {counts.n} paired trials; "
         f"{percent(1 - alpha)} interval {points(comparison.interval.low)} to "
         f"{points(comparison.interval.high)} points; "
-        f"adjusted p {p if p.startswith('<') else '= ' + p}"
+        f"adjusted p\u00a0{equals_p(comparison.p_adjusted)}"
     )
     if comparison.decided:
         conclusion = "The difference is larger than chance explains."
@@ -86,21 +92,22 @@ def sentence(comparison: ComparisonResult, alpha: float) -> str:
     return f"{observed} ({evidence}). {conclusion}"
 
 
-def detectable(comparison: ComparisonResult) -> str:
-    """Return what this comparison could have shown."""
-    second = comparison.second
-    n = comparison.counts.n
-    if comparison.detectable is None:
-        return (
-            f"Against {second.label} (observed {percent(second.rate)}), {n} pairs could not have "
-            f"shown any gain with {percent(POWER)} probability, however large."
-        )
-    gain = comparison.detectable
-    return (
-        f"Against {second.label} (observed {percent(second.rate)}), {n} pairs show a gain of "
-        f"{points(gain)} points, to {percent(second.rate + gain)}, with {percent(POWER)} "
-        "probability; a smaller gain may well go unseen."
-    )
+def detectable(analysis: Analysis) -> list[str]:
+    """Return what gain each policy that others were compared against would have let us see."""
+    lines: dict[str, str] = {}
+    for comparison in analysis.comparisons:
+        baseline, n = comparison.second, comparison.counts.n
+        against = f"Against {baseline.label}, which succeeded {percent(baseline.rate)} of the time"
+        if comparison.detectable is None:
+            line = f"{against}, {n} pairs were too few to reliably show any gain, however large."
+        else:
+            line = (
+                f"{against}, {n} pairs show a gain of {100 * comparison.detectable:.0f} points (to "
+                f"{percent(baseline.rate + comparison.detectable)}) in {percent(POWER)} of such "
+                "studies. A smaller gain may well go unseen."
+            )
+        lines.setdefault(baseline.code, line)
+    return list(lines.values())
 
 
 def _list(items: list[str]) -> str:
