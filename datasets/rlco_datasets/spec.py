@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import cattrs
 import yaml
+from cattrs.v import format_exception
 
 T = TypeVar("T")
 
@@ -93,8 +94,15 @@ def from_plain(kind: type[T], data: Any, *, where: str) -> T:
     try:
         return _CONVERTER.structure(data, kind)
     except (cattrs.BaseValidationError, ValueError, TypeError) as error:
-        reasons = "; ".join(cattrs.transform_error(error, path=kind.__name__))
+        reasons = "; ".join(cattrs.transform_error(error, kind.__name__, _reason))
         raise SpecError(f"{where}: {reasons}. Correct the named fields.") from error
+
+
+def _reason(error: BaseException, kind: type | None) -> str:
+    """Say what is wrong with one field: our own messages name the value, cattrs' do not."""
+    if isinstance(error, ValueError) and str(error):
+        return str(error)
+    return format_exception(error, kind)
 
 
 def load(kind: type[T], path: str | os.PathLike[str]) -> T:
@@ -111,7 +119,8 @@ def load(kind: type[T], path: str | os.PathLike[str]) -> T:
             f"{path}: cannot read this {kind.__name__} file ({error.strerror}). Check the path."
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: not a YAML file: {error}") from error
+        where = " ".join(str(error).split())
+        raise SpecError(f"{path}: not a YAML file: {where}. Correct it there.") from error
     return from_plain(kind, data, where=str(path))
 
 
