@@ -15,7 +15,6 @@ from rlco_datasets.initial_condition import ConditionList
 
 from rlco_evaluation import blinding
 from rlco_evaluation.ledger import Ledger
-from rlco_evaluation.report import document
 from rlco_evaluation.report.inputs import ReportInputs
 from rlco_evaluation.study import Study
 
@@ -217,6 +216,9 @@ class Report:
 
     def __call__(self) -> None:
         """Write the report."""
+        # Here, since scipy.stats takes a second to import and no other command needs it.
+        from rlco_evaluation.report import document
+
         given = [self.study, self.ledger, self.key]
         if self.inputs is not None and given == [None, None, None]:
             inputs, folder = document.load_inputs(self.inputs)
@@ -278,7 +280,3 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         print(f"rlco-eval: error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from error
-
-
-if __name__ == "__main__":
-    main()
