@@ -14,7 +14,7 @@ from rlco_datasets.initial_condition import InitialCondition
 from rlco_trainer.policies.compact import CompactConfig, CompactPolicy
 from rlco_trainer.untrained import nominal_normalisation
 
-GOAL_M = 0.012
+GOAL_M = 0.02
 CONTRACT = franka_compact()
 
 

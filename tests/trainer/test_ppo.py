@@ -25,7 +25,7 @@ def collect(policy: CompactPolicy, seed: int, episodes: int = 64):
         PolicyPackage.of(policy),
         make_conditions(episodes),
         instruction="go",
-        max_steps=4,
+        max_steps=8,
         explore=True,
         seed=seed,
     )
@@ -121,7 +121,7 @@ def test_the_critic_learns_the_returns():
     assert fit(critic, optimizer, privileged, returns, epochs=30, **given) < 0.2 * first
 
 
-def test_ppo_learns_a_one_chunk_task():
+def test_ppo_learns_a_two_chunk_task():
     policy, config = make_policy(), PpoConfig(epochs=4, minibatch=64, learning_rate=1e-3)
     optimizer = torch.optim.Adam([p for p in policy.parameters() if p.requires_grad], lr=1e-3)
     critic = Critic(2, 16)
@@ -144,3 +144,16 @@ def test_ppo_learns_a_one_chunk_task():
         update_policy(policy, optimizer, chunks, [], config, generator)
     assert rates[0] < 0.4
     assert rates[-1] > 0.8
+
+
+def test_what_follows_the_time_limit_is_never_worth_more_than_success():
+    policy = make_policy()
+    experience = collect(policy, seed=0)
+    wild = Critic(2, 16)
+    with torch.no_grad():
+        wild.layers[-1].bias.fill_(50.0)
+    chunks = prepare(experience, wild, CONFIG)
+    cut = ~np.repeat(experience.terminated, experience.lengths)
+    assert cut.any()
+    last = np.cumsum(experience.lengths)[~experience.terminated] - 1
+    assert float(chunks.returns[last].max()) <= CONFIG.gamma * 1.0 + 1e-6

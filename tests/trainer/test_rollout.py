@@ -18,7 +18,7 @@ def make_request(n: int, **changes) -> EpisodeRequest:
         policy=PolicyPackage.of(make_policy()),
         conditions=make_conditions(n),
         instruction="go",
-        max_steps=10,
+        max_steps=16,
         explore=True,
         seed=1,
     )
@@ -34,10 +34,10 @@ def test_every_condition_runs_once_and_answers_in_order():
 
 
 def test_the_time_limit_cuts_within_a_chunk():
-    report = run_episodes(ToyBatch(4), make_request(8, max_steps=6))
+    report = run_episodes(ToyBatch(4), make_request(8, max_steps=10))
     for outcome in report.outcomes:
-        assert outcome.steps == 6 or (outcome.success and outcome.steps <= 6)
-    assert any(outcome.steps == 6 for outcome in report.outcomes)
+        assert outcome.steps == 10 or (outcome.success and outcome.steps <= 10)
+    assert any(outcome.steps == 10 for outcome in report.outcomes)
 
 
 def test_reward_is_one_at_success_and_the_chunks_of_an_episode_are_together():

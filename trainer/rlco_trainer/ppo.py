@@ -76,12 +76,22 @@ class Chunks:
     returns: Tensor
 
 
-def prepare(experience: Experience, critic: Critic, config: PpoConfig) -> Chunks:
-    """Judge each episode's chunks by the critic; advantages are standardised over all."""
+def prepare(
+    experience: Experience,
+    critic: Critic,
+    config: PpoConfig,
+    value_range: tuple[float, float] = (0.0, 1.0),
+) -> Chunks:
+    """Judge each episode's chunks by the critic; advantages are standardised over all.
+
+    What the critic expects after an episode that ran out of time is clipped to `value_range`, all
+    that returns can be: such states may lie outside what it was fitted on, and its extrapolations
+    would otherwise feed on themselves.
+    """
     privileged = torch.from_numpy(experience.privileged)
     with torch.no_grad():
         values = critic(privileged).numpy()
-        following = critic(torch.from_numpy(experience.last_privileged)).numpy()
+        following = critic(torch.from_numpy(experience.last_privileged)).clamp(*value_range).numpy()
     starts = np.cumsum(experience.lengths) - experience.lengths
     advantages, returns = np.empty_like(values), np.empty_like(values)
     for i, (start, length) in enumerate(zip(starts, experience.lengths, strict=True)):

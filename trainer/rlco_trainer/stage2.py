@@ -220,7 +220,7 @@ class _Run:
         if self.iteration == 0:
             critic.calibrate(privileged)
         generator = torch.Generator().manual_seed(config.seed * 100_000 + self.iteration)
-        chunks = prepare(experience, critic, config.ppo)
+        chunks = prepare(experience, critic, config.ppo, value_range=(-config.shaping, 1.0))
         critic_loss = fit(
             critic,
             critic_optimizer,
