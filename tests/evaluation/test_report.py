@@ -96,13 +96,11 @@ def test_what_is_missing_is_named(finished, change, message):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('{"n": 40, "success": 30, "seed": 1}', (30, 40)),
-        ('{"n": 40, "success": 0.75}', (30, 40)),
-        ('{"n": 1, "success": 1.0}', (1, 1)),
-        ('{"n": 40, "success": 0.76}', "not a share of n = 40"),
-        ('{"n": 40, "success": 41}', "expected n >= 1"),
-        ('{"n": 0, "success": 0}', "expected n >= 1"),
-        ("[]", "expected n >= 1"),
+        ('{"episodes": 40, "successes": 30, "outcomes": []}', (30, 40)),
+        ('{"episodes": 40, "successes": 41}', "got 41 of 40"),
+        ('{"episodes": 0, "successes": 0}', "got 0 of 0"),
+        ('{"episodes": 40, "successes": 0.5}', "got 0.5 of 40"),
+        ("[]", "got None of None"),
         ("{", "not JSON"),
     ],
 )

@@ -90,7 +90,7 @@ def write_study(folder: Path, *, conditions: int = 30, trials: int | None = None
     _metrics(folder, rng)
     for label, rate in SIM_RATES.items():
         (folder / f"sim-{label}.json").write_text(
-            json.dumps({"n": 200, "success": round(200 * rate)})
+            json.dumps({"episodes": 200, "successes": round(200 * rate)})
         )
     spec.save(_inputs(), files.inputs)
     return files

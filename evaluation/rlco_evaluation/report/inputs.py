@@ -23,8 +23,8 @@ class Curve:
 class Simulation:
     """A sim evaluation of the policy `label`.
 
-    `path` is a JSON object with `n` (episodes) and `success` (their count, an integer, or their
-    share, a float); other fields are not used.
+    `path` is what `rlco-train eval --json` writes: a JSON object with `successes` and `episodes`;
+    other fields are not used.
     """
 
     label: str

@@ -29,7 +29,7 @@ class SimulationResult:
 
 
 def load(path: Path) -> SimulationResult:
-    """Read a sim result: a JSON object with `n`, and `success` as a count (int) or share (float).
+    """Read what `rlco-train eval` wrote: a JSON object with `successes` and `episodes`.
 
     Raises:
         SimulationError: if it cannot be read or the numbers are impossible.
@@ -42,15 +42,11 @@ def load(path: Path) -> SimulationResult:
         ) from error
     except ValueError as error:
         raise SimulationError(f"{path}: not JSON ({error})") from error
-    n = data.get("n") if isinstance(data, dict) else None
-    success = data.get("success") if isinstance(data, dict) else None
-    if isinstance(success, float) and isinstance(n, int):
-        count = round(success * n)
-        if abs(count - success * n) > 1e-3 * max(n, 1):
-            raise SimulationError(f"{path}: success {success} is not a share of n = {n} episodes")
-        success = count
-    if type(n) is not int or type(success) is not int or not 0 <= success <= n or n < 1:
+    fields = data if isinstance(data, dict) else {}
+    successes, n = fields.get("successes"), fields.get("episodes")
+    if type(n) is not int or type(successes) is not int or not 0 <= successes <= n or n < 1:
         raise SimulationError(
-            f"{path}: expected n >= 1 and 0 <= success <= n, got n = {n!r}, success = {success!r}"
+            f"{path}: expected 0 <= successes <= episodes and episodes >= 1, "
+            f"got {successes!r} of {n!r}"
         )
-    return SimulationResult(successes=success, n=n, wilson=rate_interval(success, n))
+    return SimulationResult(successes=successes, n=n, wilson=rate_interval(successes, n))
