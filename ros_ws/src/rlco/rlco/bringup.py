@@ -47,15 +47,11 @@ class Argument:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSpec:
-    """One node to start: executable `name` of the package `rlco`, run as node `name`."""
+    """One node to start: `module`, which is executable `name` of the package `rlco`."""
 
     name: str
+    module: str
     parameters: Mapping[str, Any]
-
-    @property
-    def module(self) -> str:
-        """The Python module that runs the node."""
-        return f"rlco.nodes.{'evaluation' if self.name == 'eval' else self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +122,7 @@ def _node(name: str, kind: type, values: Mapping[str, str], **fixed: Any) -> Nod
     lock_step = parameters["lock_step"] and name != "sim_lab"
     return NodeSpec(
         name=name,
+        module=f"rlco.nodes.{'evaluation' if name == 'eval' else name}",
         parameters={
             key: list(value) if isinstance(value, tuple) else value
             for key, value in (parameters | {"use_sim_time": lock_step}).items()

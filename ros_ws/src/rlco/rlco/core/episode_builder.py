@@ -73,10 +73,10 @@ class BuiltEpisode:
 def build(streams: Streams, contract: Contract, *, last_ns: int = 0) -> BuiltEpisode:
     """Build the episode from the first commanded step to that of `last_ns` (0: the last commanded).
 
-    Action `k` is the target commanded at `t_k` relative to the one executed before it; the
-    reference of the first is the pose measured at the first step. Flags: `rate_missed` if a stream
-    was slower than the contract, `command_held` if a step had no command of its own and the last
-    one stood.
+    Action `k` is the target commanded at `t_k` relative to the one executed before it; where there
+    is none before, relative to the pose measured at the first step. Flags: `rate_missed` if a
+    stream was slower than the contract, `command_held` if a step had no command of its own and the
+    last one stood.
 
     Raises:
         EpisodeGapError: if nothing was commanded, or a stream has a gap of over 5 periods.
@@ -95,7 +95,9 @@ def build(streams: Streams, contract: Contract, *, last_ns: int = 0) -> BuiltEpi
     width_m = np.array([sample.value for sample in observed["gripper"]], float)
     executed = np.stack([sample.value for sample in target])
     meant = np.stack([sample.value for sample in labels[0]]) if labels else executed
-    references = np.concatenate([poses[:1], executed[:-1]])
+    earlier = streams.target.before(int(grid[0]) - 1)
+    first = poses[0] if earlier is None else earlier.value
+    references = np.concatenate([first[None], executed[:-1]])
     opening = np.array([sample.value for sample in width_target]) / contract.gripper_max_width_m
     actions = np.concatenate(
         [delta_between(references, meant), np.clip(opening, 0.0, 1.0)[:, None]], axis=1

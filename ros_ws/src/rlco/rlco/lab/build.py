@@ -25,4 +25,6 @@ def build_bench(
     twin.task(task)
     scene = TwinScene(twin, contract, task, images="source", seed=seed)
     scene.reset(sample(twin, task, np.random.default_rng(seed), "start"))
+    for camera in contract.camera_names:
+        scene.source_frame(camera)  # the first frame of a process takes seconds
     return twin, SimulatedBench(scene, contract, start_ns=start_ns)

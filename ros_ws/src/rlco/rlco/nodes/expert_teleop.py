@@ -23,7 +23,8 @@ from rlco.nodes.runtime import COMMAND_QOS, NodeError, RlcoNode, declare, main
 from rlco.parameters import OperatorParameters, contract_named
 
 OPERATOR_NAME = "scripted_expert"
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 300.0
+"""A simulated lab loads for seconds on a free machine, for minutes on a busy one."""
 LISTENERS = 2
 """The arm and the recorder."""
 
@@ -78,6 +79,8 @@ class ExpertTeleop(RlcoNode):
         raise AssertionError("unreachable")
 
     def _wait_for_listeners(self) -> None:
+        if not self.runtime.spin_until(self._reset.service_is_ready, START_TIMEOUT_S):
+            raise NodeError(f"no lab: service {topics.RESET_SCENE} did not appear")
         found = self.runtime.spin_until(
             lambda: (
                 self._commander.listeners() >= LISTENERS

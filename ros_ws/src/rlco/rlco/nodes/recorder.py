@@ -48,6 +48,7 @@ class Recorder(RlcoNode):
         if self._writer.recovered:
             self.get_logger().warning(f"removed from the store: {self._writer.recovered}")
         self._session = Session()
+        self._latest: dict[str, tuple[int, Any]] = {}
         self._begin()
         self._not_before_ns = 0
         self._request = StartEpisode.Request()
@@ -88,6 +89,7 @@ class Recorder(RlcoNode):
 
     def _on_state(self, topic: str, stamp_ns: int, value: Any) -> None:
         self._monitor.heard(topic)
+        self._latest[topic] = (stamp_ns, value)
         self._keep(topic, stamp_ns, value)
 
     def _on_command(self, topic: str, parse: Callable[[Any], Any]) -> Callable[[Any], None]:
@@ -127,6 +129,9 @@ class Recorder(RlcoNode):
             return response
         self._begin()
         self._not_before_ns = wire.stamp_ns(request.not_before)
+        # The first observation of a scene that was just reset came before this request.
+        for topic, (stamp_ns, value) in self._latest.items():
+            self._keep(topic, stamp_ns, value)
         self._diagnostics.ok("recording", task=request.task)
         response.success = True
         return response

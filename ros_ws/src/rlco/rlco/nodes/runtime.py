@@ -154,15 +154,15 @@ class RlcoNode(Node):  # type: ignore[misc]
         """Finish what is under way; called once, whatever happened."""
 
 
-def main(kind: type[RlcoNode]) -> None:
-    """Run a node of `kind` as this process, and exit."""
+def main(make: Callable[[], RlcoNode]) -> None:
+    """Run the node that `make` returns as this process, and exit."""
     stop = StopFlag()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     code = 0
     try:
-        node = kind()
+        node = make()
     except (ValueError, NodeError) as error:
-        print(f"{kind.__name__}: {error}", file=sys.stderr)
+        print(f"cannot start: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         sys.exit(2 if isinstance(error, ParameterError) else 1)
     node.runtime = Runtime(node, stop)

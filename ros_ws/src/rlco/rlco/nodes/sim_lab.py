@@ -9,33 +9,37 @@ By the wall clock: advances every period, with the last target where no command 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped
-from rlco_calibration.twin import ObjectModel
+from rlco_calibration.twin import ObjectModel, Twin
 from rlco_msgs.srv import ResetScene, ScoreTrial
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from visualization_msgs.msg import MarkerArray
 
+from rlco.lab.bench import SimulatedBench
 from rlco.lab.build import build_bench
 from rlco.nodes import topics, wire
 from rlco.nodes.runtime import COMMAND_QOS, RlcoNode, declare, main, state_qos
 from rlco.parameters import SimLabParameters, contract_named
 
+BenchBuilder = Callable[..., tuple[Twin, SimulatedBench]]
+"""As `build_bench`."""
 START_NS = 1_000_000_000
 
 
 class SimLab(RlcoNode):
     """Owns the simulated bench."""
 
-    def __init__(self) -> None:
+    def __init__(self, build: BenchBuilder = build_bench) -> None:
         """Build the scene and publish its first observation."""
         super().__init__("sim_lab")
         self._parameters = declare(self, SimLabParameters)
         self._contract = contract_named(self._parameters.contract)
         lock_step = self._parameters.lock_step
-        self._twin, self._bench = build_bench(
+        self._twin, self._bench = build(
             self._parameters.twin,
             self._contract,
             self._parameters.task,

@@ -17,6 +17,7 @@ RESET_SCENE = "lab/reset_scene"
 SCORE_TRIAL = "lab/score_trial"
 START_EPISODE = "recorder/start"
 STOP_EPISODE = "recorder/stop"
+CHECK_POLICY = "policy/check"
 START_POLICY = "policy/start"
 STOP_POLICY = "policy/stop"
 
