@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -84,7 +85,7 @@ def create_app(engine: Engine, *, max_body_bytes: int = MAX_MESSAGE_BYTES) -> Fa
         message = v1.decode_request(await _read_body(request, max_body_bytes))
         served = engine.policies.select(message.policy)
         require_contract(message, served.policy.contract)
-        answer = await asyncio.wrap_future(engine.submit(served, message))
+        answer = await _answer_or_disconnect(request, engine.submit(served, message))
         reply = _reply(engine, served, message, answer, arrived_s)
         return Response(v1.encode_reply(reply), media_type=v1.CONTENT_TYPE)
 
@@ -116,6 +117,23 @@ def _reply(
             total_ms=1e3 * (time.perf_counter() - arrived_s),
         ),
     )
+
+
+async def _answer_or_disconnect(request: Request, queued: Future[Answer]) -> Answer:
+    """Return the answer, or take the request out of the queue when its client hangs up.
+
+    A client that passed its deadline has newer observations, which must not wait for the old one.
+    """
+    answer = asyncio.wrap_future(queued)
+    gone = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ClientDisconnect
+        return answer.result()
+    finally:
+        gone.cancel()
+        answer.cancel()
 
 
 def _require_msgpack(request: Request) -> None:

@@ -138,13 +138,13 @@ class Engine:
         infer_s = self._clock()
         try:
             chunks = job.served.policy.infer(images, state, [job.request.instruction])
+            actions = np.asarray(chunks, np.float32)
         except Exception as error:
             logger.exception("policy %r failed", job.served.alias)
             raise self._policy_error(
                 "policy_failed", f"raised {type(error).__name__}: {error}"
             ) from error
         done_s = self._clock()
-        actions = np.asarray(chunks, np.float32)
         expected = (1, job.served.policy.contract.horizon, ACTION_DIM)
         if actions.shape != expected:
             raise self._policy_error(

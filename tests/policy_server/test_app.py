@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes import asgi
 from fakes.policies import (
     BlockingPolicy,
     BrokenPolicy,
@@ -188,6 +190,7 @@ def test_a_body_too_large_is_refused_declared_or_not(contract: Contract) -> None
         (np.full((1, 4, 7), -np.inf, np.float32), "non_finite_action", "not sent"),
         (np.zeros((1, 3, 7), np.float32), "wrong_action_shape", "(1, 3, 7)"),
         (RuntimeError("weights fell out"), "policy_failed", "weights fell out"),
+        (["left"], "policy_failed", "ValueError"),
     ],
 )
 def test_a_broken_policy_sends_no_action(
@@ -214,15 +217,29 @@ def test_a_full_queue_answers_503_and_the_waiting_ones_are_answered(contract: Co
         client_of(engine) as http,
     ):
         running = pool.submit(post, http, make_request(contract))
-        assert policy.entered.wait(10)
+        assert policy.entered.wait(60)
         waiting = [engine.submit(*job(engine, contract)) for _ in range(2)]
         response = post(http, make_request(contract))
         refused(response, 503, "queue_full")
         assert int(response.headers["retry-after"]) > 0
         assert http.get("/healthz").status_code == 200  # inference does not block the loop
         policy.release.set()
-        assert running.result(10).status_code == 200
-        assert all(future.result(10).queue_ms >= 0 for future in waiting)
+        assert running.result(60).status_code == 200
+        assert all(future.result(60).queue_ms >= 0 for future in waiting)
+
+
+def test_a_client_that_hung_up_leaves_the_queue(contract: Contract) -> None:
+    policy = BlockingPolicy(contract)
+    with started_engine(policy) as engine:
+        running = engine.submit(*job(engine, contract))
+        assert policy.entered.wait(60)
+        stale = v1.encode_request(make_request(contract, instruction="stale"))
+        asyncio.run(asgi.post(create_app(engine), stale, hang_up=True))
+        policy.release.set()
+        running.result(60)
+        engine.submit(*job(engine, contract)).result(60)
+    assert "stale" not in policy.instructions
+    assert len(policy.instructions) == 3  # the warm-up and the two that stayed
 
 
 def job(engine: Engine, contract: Contract) -> tuple[Any, v1.InferRequest]:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any, ClassVar
 
@@ -57,6 +59,15 @@ def test_the_client_gets_checked_actions(url: str, contract: Contract) -> None:
     assert replies[0].infer_ms >= 0
 
 
+def test_the_documents_ten_lines_work(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert "http://127.0.0.1:8000" in code
+    code = code.replace("http://127.0.0.1:8000", url).replace("timeout_s=0.5", "timeout_s=30")
+    exec(compile(code, "serving.md", "exec"), {})
+    assert "checkpoint0" in capsys.readouterr().out
+
+
 def test_one_connection_carries_many_requests(url: str, contract: Contract) -> None:
     connections: list[Any] = []
     connect = socket.create_connection
@@ -103,7 +114,7 @@ def test_a_late_reply_is_dropped_for_good(contract: Contract) -> None:
         client = PolicyClient(url, contract, timeout_s=0.3)
         with pytest.raises(ServerTimeoutError, match=r"0\.3 s"):
             ask(client, step=1)
-        assert policy.entered.wait(10)
+        assert policy.entered.wait(60)
         policy.release.set()
         client.timeout_s = 30
         reply = ask(client, step=2)

@@ -8,12 +8,12 @@ from typing import Any
 
 import msgpack
 import numpy as np
+from fakes.asgi import post
 from fakes.policies import CountingPolicy, make_request, started_engine
 from rlco_datasets import spec
 from rlco_datasets.contract import Contract
 from rlco_policy_server.app import create_app
 from rlco_policy_server.wire import v1
-from starlette.types import Message
 
 REQUESTS = 4000
 WILD: list[Any] = [
@@ -69,41 +69,13 @@ def test_fuzzed_requests_are_never_a_server_error(contract: Contract) -> None:
     with started_engine(CountingPolicy(contract)) as engine:
         app = create_app(engine)
 
-        async def post(content: bytes) -> int:
-            statuses: list[int] = []
-            received = [{"type": "http.request", "body": content, "more_body": False}]
-
-            async def receive() -> Message:
-                return received.pop()
-
-            async def send(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    statuses.append(message["status"])
-
-            scope = {
-                "type": "http",
-                "asgi": {"version": "3.0"},
-                "http_version": "1.1",
-                "method": "POST",
-                "path": "/v1/infer",
-                "raw_path": b"/v1/infer",
-                "query_string": b"",
-                "headers": [(b"content-type", v1.CONTENT_TYPE.encode())],
-                "server": ("test", 80),
-                "client": ("test", 1),
-                "scheme": "http",
-                "root_path": "",
-            }
-            await app(scope, receive, send)
-            return statuses[0]
-
         async def fuzz() -> dict[int, int]:
             counts: dict[int, int] = {}
             for i in range(REQUESTS):
                 source = msgpack.packb(other) if i % 4 == 0 else body
-                status = await post(mutate(rng, source))
+                status = await post(app, mutate(rng, source))
                 counts[status] = counts.get(status, 0) + 1
-            assert await post(body) == 200
+            assert await post(app, body) == 200
             return counts
 
         counts = asyncio.run(fuzz())
