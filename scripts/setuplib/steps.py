@@ -17,11 +17,6 @@ CUDA_HINT = """\
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-def has_nvidia() -> bool:
-    """Whether an NVIDIA GPU is visible here."""
-    return Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
-
-
 def find_browser() -> str | None:
     """Return the path of Chromium, or None."""
     return next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -104,7 +99,7 @@ class Installer:
                     values=[common, requirements.TORCH, self.options.torch_index]
                 ),
                 action=self.install_torch,
-                hint="" if self.options.torch_index or has_nvidia() else CUDA_HINT,
+                hint="" if self.options.torch_index or self.has_torch_or_gpu() else CUDA_HINT,
             ),
             Step(
                 name="packages",
@@ -147,6 +142,12 @@ class Installer:
                 )
             )
         return steps
+
+    def has_torch_or_gpu(self) -> bool:
+        """Whether PyTorch is installed already, or an NVIDIA GPU is visible here."""
+        torch = any(self.venv.glob("lib/python*/site-packages/torch/version.py"))
+        gpu = Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
+        return torch or gpu
 
     def pip(self, run: Runner, *arguments: str | Path) -> None:
         """Run `pip install` in the virtual environment, in the repository root."""
