@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,8 +139,8 @@ class Expert:
             return False
         if phase.ends is not None:
             return phase.ends(scene)
-        off = delta_between(scene.T_base_tcp, phase.goal(scene))
-        return bool(
-            np.linalg.norm(off[:3]) < phase.tolerance_m
-            and np.linalg.norm(off[3:]) < phase.tolerance_rad
-        )
+        goal = phase.goal(scene)
+        if np.linalg.norm(scene.T_base_tcp[:3, 3] - goal[:3, 3]) >= phase.tolerance_m:
+            return False
+        turn = delta_between(scene.T_base_tcp, goal)[3:]
+        return bool(np.linalg.norm(turn) < phase.tolerance_rad)

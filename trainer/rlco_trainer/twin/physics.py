@@ -8,6 +8,7 @@ actions give bit-identical trajectories whatever happened before.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ import sapien
 import sapien.physx as physx
 from numpy.typing import NDArray
 from rlco_calibration.twin import ArmController, ObjectModel, Table, Twin
-from rlco_datasets.frames import quaternion_wxyz
 
 from rlco_trainer.twin import robot, shapes
 
@@ -31,7 +31,7 @@ CLOSING_OVERSHOOT_M = 0.01
 
 def sapien_pose(pose: Array) -> Any:
     """Return a `(4, 4)` pose as SAPIEN's."""
-    return sapien.Pose(pose[:3, 3], quaternion_wxyz(pose[:3, :3]))
+    return sapien.Pose(pose.astype(np.float32))
 
 
 class PhysicsWorld:
@@ -42,6 +42,14 @@ class PhysicsWorld:
         self._twin = twin
         self._objects = objects
         self._substep_s = substep_s
+        self._parts = {
+            model.name: [
+                (part, sapien_pose(part.T_object_part) * shapes.upright(part))
+                for part in shapes.parts(model)
+                if part.solid
+            ]
+            for model in objects
+        }
         self.bodies: dict[str, Any] = {}
         self._entities: dict[str, Any] = {}
         self.links: dict[str, Any] = {}
@@ -65,6 +73,7 @@ class PhysicsWorld:
         self._add_table(self._twin.table)
         self.bodies = {}
         self._entities = {}
+        self._names: dict[Any, str] = {}
         self._touches = None
         for model in self._objects:
             self._add_object(model, poses[model.name])
@@ -127,16 +136,13 @@ class PhysicsWorld:
         """Return the finger forces by the name of the object touched."""
         forces: dict[str, tuple[float, float]] = {}
         for contact in self._scene.get_contacts():
-            names = [body.entity.name for body in contact.bodies]
-            for finger, name in (names, names[::-1]):
-                if finger in robot.FINGER_LINKS and name in self._entities:
-                    impulse = sum(np.asarray(point.impulse, float) for point in contact.points)
-                    force = float(np.linalg.norm(impulse)) / self._substep_s
-                    left, right = forces.get(name, (0.0, 0.0))
-                    if finger == robot.FINGER_LINKS[0]:
-                        forces[name] = (left + force, right)
-                    else:
-                        forces[name] = (left, right + force)
+            for one, other in (contact.bodies, contact.bodies[::-1]):
+                side = self._finger_side.get(one)
+                if side is not None and other in self._names:
+                    impulse = np.sum([point.impulse for point in contact.points], axis=0)
+                    pair = list(forces.get(self._names[other], (0.0, 0.0)))
+                    pair[side] += math.hypot(*impulse) / self._substep_s
+                    forces[self._names[other]] = (pair[0], pair[1])
         return forces
 
     def _add_table(self, table: Table) -> None:
@@ -148,23 +154,23 @@ class PhysicsWorld:
 
     def _add_object(self, model: ObjectModel, pose: Array) -> None:
         body: Any = None
-        solid = [part for part in shapes.parts(model) if part.solid]
-        if solid:
+        if self._parts[model.name]:
             body = (
                 physx.PhysxRigidStaticComponent()
                 if model.fixed
                 else physx.PhysxRigidDynamicComponent()
             )
             material = physx.PhysxMaterial(model.friction, model.friction, 0.0)
-            for part in solid:
-                shape = physx.PhysxCollisionShapeBox(np.array(part.size_m) / 2, material)
-                shape.local_pose = sapien_pose(part.T_object_part)
+            for part, local_pose in self._parts[model.name]:
+                shape = _collision_shape(part, material)
+                shape.local_pose = local_pose
                 body.attach(shape)
             if not model.fixed:
                 body.mass = model.mass_kg
         self._entities[model.name] = self._add(model.name, body, sapien_pose(pose))
         if body is not None:
             self.bodies[model.name] = body
+            self._names[body] = model.name
 
     def _add(self, name: str, body: Any, pose: Any) -> Any:
         entity = sapien.Entity()
@@ -179,6 +185,7 @@ class PhysicsWorld:
         builder = robot.builder().set_scene(self._scene)
         self._articulation = builder.build(build_mimic_joints=False)
         self.links = {link.name: link for link in self._articulation.links}
+        self._finger_side = {self.links[name]: i for i, name in enumerate(robot.FINGER_LINKS)}
         for link in self._articulation.links:
             link.disable_gravity = True
         joints = {joint.name: joint for joint in self._articulation.active_joints}
@@ -195,3 +202,9 @@ class PhysicsWorld:
         self.drive_arm(joints_rad)
         for joint in self._fingers:
             joint.set_drive_target(width_m / 2)
+
+
+def _collision_shape(part: shapes.Part, material: Any) -> Any:
+    if part.kind == "disc":
+        return physx.PhysxCollisionShapeCylinder(part.size_m[0] / 2, part.size_m[2] / 2, material)
+    return physx.PhysxCollisionShapeBox(np.array(part.size_m) / 2, material)

@@ -5,7 +5,6 @@ One renderer serves every scene of a batch: poses go in, pictures come out.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -151,13 +150,13 @@ def _material(colour: tuple[float, float, float]) -> Any:
 
 def _shape(part: shapes.Part, colour: tuple[float, float, float]) -> Any:
     material = _material(colour)
-    if part.kind == "box":
+    shape: Any
+    if part.kind == "disc":
+        radius, half = part.size_m[0] / 2, part.size_m[2] / 2
+        shape = sapien.render.RenderShapeCylinder(radius, half, material)
+    else:
         shape = sapien.render.RenderShapeBox(np.array(part.size_m) / 2, material)
-        shape.local_pose = sapien_pose(part.T_object_part)
-        return shape
-    shape = sapien.render.RenderShapeCylinder(part.size_m[0] / 2, part.size_m[2] / 2, material)
-    upright = sapien.Pose(q=[math.sqrt(0.5), 0.0, math.sqrt(0.5), 0.0])
-    shape.local_pose = sapien_pose(part.T_object_part) * upright
+    shape.local_pose = sapien_pose(part.T_object_part) * shapes.upright(part)
     return shape
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
+import sapien
 from numpy.typing import NDArray
 from rlco_calibration.twin import ObjectModel
 from rlco_datasets.frames import pose_matrix
@@ -23,7 +25,7 @@ MARK_THICKNESS_M = 0.001
 class Part:
     """A box (`size_m` = edge lengths) or an upright disc (diameter, diameter, thickness)."""
 
-    kind: str
+    kind: Literal["box", "disc"]
     size_m: tuple[float, float, float]
     T_object_part: NDArray[np.float64]
     solid: bool = True
@@ -37,6 +39,12 @@ def parts(model: ObjectModel) -> list[Part]:
         size = (model.size_m[0], model.size_m[0], MARK_THICKNESS_M)
         return [Part(kind="disc", size_m=size, T_object_part=np.eye(4), solid=False)]
     return _bowl(*model.size_m)
+
+
+def upright(part: Part) -> Any:
+    """Return the SAPIEN pose that turns a shape's axis up: its cylinders lie along x."""
+    half = math.sqrt(0.5)
+    return sapien.Pose(q=[half, 0.0, half, 0.0]) if part.kind == "disc" else sapien.Pose()
 
 
 def rest_height_m(model: ObjectModel) -> float:
@@ -59,11 +67,7 @@ def _bowl(diameter: float, wall: float, height: float) -> list[Part]:
         centre = turn @ np.array([apothem - wall / 2, 0.0, height / 2])
         size = (wall, side, height)
         result.append(Part(kind="box", size_m=size, T_object_part=pose_matrix(centre, turn)))
-    for index in range(BOWL_SIDES // 4):
-        turn = Rotation.from_euler("z", index * math.pi / 4).as_matrix()
-        size = (diameter - wall, side, wall)
-        centre = np.array([0.0, 0.0, wall / 2])
-        result.append(Part(kind="box", size_m=size, T_object_part=pose_matrix(centre, turn)))
-        across = pose_matrix(centre, turn @ Rotation.from_euler("z", math.pi / 2).as_matrix())
-        result.append(Part(kind="box", size_m=size, T_object_part=across))
+    floor = pose_matrix(np.array([0.0, 0.0, wall / 2]), np.eye(3))
+    size = (diameter - wall, diameter - wall, wall)
+    result.append(Part(kind="disc", size_m=size, T_object_part=floor))
     return result

@@ -151,7 +151,7 @@ class _Worker:
         self, twin: Twin, contract: Contract, task: str, scenes: int, images: ImageMode, seed: int
     ) -> None:
         """Build the batch."""
-        os.environ.setdefault("LP_NUM_THREADS", "0")
+        os.environ.setdefault("LP_NUM_THREADS", "0")  # llvmpipe: draw in the calling thread
         import torch
 
         from rlco_trainer.twin.batch import TwinBatch
@@ -200,6 +200,7 @@ def _demonstrate(
 def _start_ray(ray: Any, workers: int, address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # they are the work, not its background
     if address is not None:
         ray.init(address=address, logging_level=logging.ERROR)
         return

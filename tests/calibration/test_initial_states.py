@@ -1,0 +1,44 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rlco_calibration.initial_states import sample
+from rlco_calibration.twin import TwinError, demo_bench, load_twin
+
+TWIN = load_twin(demo_bench())
+
+
+@given(seed=st.integers(0, 2**32 - 1), task=st.sampled_from([t.name for t in TWIN.tasks]))
+def test_draws_stay_in_their_ranges_and_apart(seed, task):
+    states = TWIN.task(task)
+    drawn = sample(TWIN, task, np.random.default_rng(seed), "one")
+    assert (drawn.name, drawn.task) == ("one", task)
+    for place, item in zip(states.placements, drawn.objects, strict=True):
+        x, y, z = item.position_m
+        assert item.name == place.name
+        assert place.x_m[0] <= x <= place.x_m[1]
+        assert place.y_m[0] <= y <= place.y_m[1]
+        model = TWIN.object_model(item.name)
+        assert z == TWIN.table.height_m + (model.size_m[2] / 2 if model.kind == "box" else 0.0)
+        yaw = 2 * np.arctan2(item.quaternion_wxyz[3], item.quaternion_wxyz[0])
+        assert place.yaw_rad[0] - 1e-9 <= yaw <= place.yaw_rad[1] + 1e-9
+    first, second = (np.array(item.position_m[:2]) for item in drawn.objects)
+    assert np.linalg.norm(first - second) >= states.min_distance_m
+    for value, bounds in zip(
+        drawn.tcp_position_m, (states.tcp_x_m, states.tcp_y_m, states.tcp_z_m), strict=True
+    ):
+        assert bounds[0] <= value <= bounds[1]
+
+
+def test_the_same_seed_draws_the_same_condition_and_another_seed_another():
+    draws = [sample(TWIN, "push_cube", np.random.default_rng(seed), "c") for seed in (3, 3, 4)]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_a_distance_that_cannot_be_kept_is_an_error_that_names_the_objects():
+    far = dataclasses.replace(TWIN.task("push_cube"), min_distance_m=5.0)
+    twin = dataclasses.replace(TWIN, tasks=(far,))
+    with pytest.raises(TwinError, match=r"cube.*goal.*5\.0 m apart"):
+        sample(twin, "push_cube", np.random.default_rng(0), "c")
