@@ -33,11 +33,13 @@ setup(
     ],
     install_requires=[
         "numpy>=1.26",
+        "opencv-python-headless>=4.10",
         "pyyaml>=6",
         "rlco-calibration==0.1.0",
         "rlco-datasets==0.1.0",
         "rlco-evaluation==0.1.0",
         "rlco-policy-server==0.1.0",
+        "scipy>=1.13",
         "tyro>=0.9",
     ],
     extras_require={"lab": ["rlco-trainer[sim]==0.1.0"], "test": ["pytest"]},
