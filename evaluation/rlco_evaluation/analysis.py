@@ -234,7 +234,7 @@ def _warnings(
     warnings = []
     if missing := study.trial_count - len(done) - remaining:
         warnings.append(
-            f"{missing} trials were void {study.max_attempts} times each and are missing here."
+            f"Missing trials, void {study.max_attempts} times each and not run again: {missing}."
         )
     if remaining:
         warnings.append(

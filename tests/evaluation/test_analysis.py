@@ -95,7 +95,7 @@ def test_trials_that_stay_void_leave_a_finished_study_with_a_gap(ledger_path):
     assert len(analysis.void) == 2
     assert analysis.policy(first.code).n == 3
     assert analysis.comparisons[0].counts.n == 3
-    assert any("1 trials were void 2 times" in warning for warning in analysis.warnings)
+    assert any("void 2 times each and not run again: 1" in warning for warning in analysis.warnings)
 
 
 def test_a_wrong_server_and_a_helping_hand_are_pointed_out(ledger_path):

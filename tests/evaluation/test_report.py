@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from rlco_datasets import spec
 from rlco_evaluation.ledger import Ledger
-from rlco_evaluation.report import curves, document, frames, provenance, simulation
+from rlco_evaluation.report import curves, document, frames, provenance, simulation, words
 from rlco_evaluation.report.inputs import Artefact, Curve, ReportInputs, Simulation
 
 
@@ -161,3 +161,17 @@ def test_frames_are_taken_from_first_to_last_in_natural_order(finished, tmp_path
 def test_provenance_knows_a_folder_by_its_contents(finished):
     row = provenance._row(Artefact(kind="run", name="r", path="runs"), finished.folder)
     assert re.fullmatch(r"[0-9a-f]{16}", row.hash)
+
+
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        (["pick-07", "pick-08", "pick-10"], ["07", "08", "10"]),
+        (["a1", "a10"], ["1", "10"]),
+        (["left", "right"], ["left", "right"]),
+        (["only"], ["only"]),
+        (["near", "near edge"], ["near", " edge"]),
+    ],
+)
+def test_columns_are_headed_by_what_differs(names, short):
+    assert list(words.without_common_prefix(names).values()) == short

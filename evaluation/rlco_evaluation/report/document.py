@@ -112,6 +112,7 @@ def render(inputs: ReportInputs, folder: Path) -> str:
                 colors=colors,
                 code_color={policy.code: colors[policy.label] for policy in analysis.policies},
                 simulations=_simulations(inputs, folder, colors),
+                short_names=words.without_common_prefix([c.name for c in study.conditions]),
                 grids=_grids(analysis, ledger.trials),
                 void_left=any(record.index not in done for record in analysis.void),
                 order=_order(analysis),

@@ -88,7 +88,7 @@ def sentence(comparison: ComparisonResult, alpha: float) -> str:
     if comparison.decided:
         conclusion = "The difference is larger than chance explains."
     else:
-        conclusion = "Chance alone could explain this: it is not evidence that they are equal."
+        conclusion = "Too little to tell them apart, which is not evidence that they are equal."
     return f"{observed} ({evidence}). {conclusion}"
 
 
@@ -108,6 +108,15 @@ def detectable(analysis: Analysis) -> list[str]:
             )
         lines.setdefault(baseline.code, line)
     return list(lines.values())
+
+
+def without_common_prefix(names: list[str]) -> dict[str, str]:
+    """Return a short form of each name: without what all begin with, numbers kept whole."""
+    first, last = min(names), max(names)
+    pairs = enumerate(zip(first, last, strict=False))
+    same = next((i for i, (a, b) in pairs if a != b), len(first))
+    prefix = first[:same].rstrip("0123456789")
+    return {name: name.removeprefix(prefix) or name for name in names}
 
 
 def _list(items: list[str]) -> str:
