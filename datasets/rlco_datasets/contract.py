@@ -63,6 +63,7 @@ class Contract:
     in [0, 1] (1 = open). Deltas are in `action_frame` and relative to `delta_reference`:
     `previous_target` is the pose commanded one control period before (at the start of an episode,
     the measured pose). Rotation composes on the left: `R_target = exp(delta) @ R_reference`.
+    `max_translation_m` and `max_rotation_rad` bound the Euclidean norm of each part of one action.
 
     A state is the concatenation of `state_layout` as float32: `tcp_position` (3, m, base frame),
     `tcp_rotation_6d` (6, first two columns of the rotation matrix), `gripper_width` (1, m).

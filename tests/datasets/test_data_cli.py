@@ -93,8 +93,16 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_2(tmp_path: Path, capsys:
         assert err.count("\n") == 1
 
 
-def test_the_program_runs_and_explains_itself() -> None:
-    for arguments in (["--help"], ["info", "--help"], ["diff", "--help"]):
-        command = [sys.executable, "-c", "from rlco_datasets.cli import main; main()", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert "Example:" in " ".join(done.stdout.replace("│", " ").split())
+def test_every_command_explains_itself(capsys: Capture) -> None:
+    for command in ([], ["info"], ["check"], ["contract"], ["diff"]):
+        code, out, _ = run(capsys, *command, "--help")
+        assert code == 0
+        assert "Example: rlco-data" in " ".join(out.replace("│", " ").split())
+
+
+def test_the_installed_program_runs(tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("rlco-data")
+    done = subprocess.run([program, "info", tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"rlco-data: {tmp_path} is not an rlco episode store")
+    assert "Traceback" not in done.stderr
