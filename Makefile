@@ -13,17 +13,20 @@ SETUP := $(PYTHON) scripts/setup.py $(if $(TORCH_INDEX),--torch-index $(TORCH_IN
 IN_VENV := source $(VENV)/bin/rlco-env.sh &&
 LINTED := datasets calibration evaluation trainer policy_server ros_ws/src scripts tests benchmarks
 TYPED := datasets/rlco_datasets calibration/rlco_calibration evaluation/rlco_evaluation \
-	trainer/rlco_trainer policy_server/rlco_policy_server ros_ws/src/rlco/rlco scripts/setup.py
+	trainer/rlco_trainer policy_server/rlco_policy_server ros_ws/src/rlco/rlco scripts/setup.py scripts/demo.py
 
-# Quiet, offline, local, and one thread per process: two cores are shared by many processes.
+# Quiet, offline and local.
 export MPLBACKEND := Agg
 export HF_HUB_OFFLINE := 1
-export OMP_NUM_THREADS ?= 1
 export PYTHONUNBUFFERED := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export RAY_DEDUP_LOGS := 1
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+
+# Tests start many processes; a hung one fails with a stack trace instead of using up CI's time.
+test test-fast: export OMP_NUM_THREADS ?= 1
+PYTEST := python -m pytest --timeout 1200
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,10 +47,10 @@ demo-seeds: setup ## the demo with three seeds, as in the README's table
 	@$(IN_VENV) python scripts/demo.py --seeds 0 1 2 $(ARGS)
 
 test: setup-tests ## all tests (ARGS="-k name" to choose)
-	@$(IN_VENV) python -m pytest $(ARGS)
+	@$(IN_VENV) $(PYTEST) $(ARGS)
 
 test-fast: setup ## the tests that take seconds
-	@$(IN_VENV) python -m pytest -m "not slow" $(ARGS)
+	@$(IN_VENV) $(PYTEST) -m "not slow" $(ARGS)
 
 lint: setup ## ruff, its formatter, mypy
 	@$(IN_VENV) ruff check $(LINTED)

@@ -14,7 +14,7 @@ from .stamps import Stamps, files_under, fingerprint
 CUDA_HINT = """\
       no NVIDIA GPU here: should pip fetch gigabytes of CUDA libraries now, interrupt it and run
       `make setup TORCH_INDEX=URL` with the address of PyTorch's index of CPU builds"""
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = ("chromium", "chromium-browser")
 
 
 def find_browser() -> str | None:
