@@ -1,0 +1,204 @@
+"""From chunks to targets: scheduler, integrator and driver."""
+
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from rlco.core.driver import Observed, PolicyDriver
+from rlco.core.scheduler import ActionScheduler, ChunkError
+from rlco.core.targets import TargetIntegrator, UnsafeActionError
+from rlco_datasets.contract import franka_compact, franka_third_person
+from rlco_datasets.frames import delta_between, pose_matrix
+
+CONTRACT = franka_compact()
+P = CONTRACT.period_ns
+START = pose_matrix((0.5, 0.0, 0.2), np.diag([1.0, -1.0, -1.0]))
+LOW, HIGH = (0.3, -0.3, 0.01), (0.8, 0.3, 0.5)
+
+finite = st.floats(-1, 1, allow_nan=False)
+actions = hnp.arrays(float, (7,), elements=finite)
+
+
+def chunk(value=0.0, contract=CONTRACT):
+    actions = np.full((contract.horizon, 7), value)
+    actions[:, 0] = 0.001 * np.arange(contract.horizon)
+    return actions
+
+
+def integrator():
+    made = TargetIntegrator(CONTRACT, LOW, HIGH)
+    made.start(START, 0.08)
+    return made
+
+
+def observed(step, width_m=0.08):
+    image = np.zeros((64, 64, 3), np.uint8)
+    return Observed(
+        stamp_ns=step * P, images={"third_person": image}, T_base_tcp=START, width_m=width_m
+    )
+
+
+def test_actions_are_due_at_their_absolute_times():
+    scheduler = ActionScheduler(CONTRACT)
+    scheduler.accept(chunk(), 1000 * P)
+    due = [scheduler.action(stamp * P)[0] for stamp in range(1000, 1004)]
+    assert due == pytest.approx([0.0, 0.001, 0.002, 0.003])
+    assert scheduler.action(1004 * P) is None
+    assert scheduler.action(999 * P) is None
+
+
+@given(st.integers(0, 3), st.floats(-0.49, 0.49))
+def test_a_jittered_stamp_gets_the_nearest_action(step, jitter):
+    scheduler = ActionScheduler(CONTRACT)
+    scheduler.accept(chunk(), 0)
+    assert scheduler.action(round((step + jitter) * P))[0] == pytest.approx(0.001 * step)
+
+
+def test_a_late_answer_skips_what_is_past():
+    contract = franka_third_person()
+    scheduler = ActionScheduler(contract)
+    scheduler.accept(chunk(contract=contract), 0)
+    assert scheduler.action(5 * contract.period_ns)[0] == pytest.approx(0.005)
+
+
+def test_the_next_chunk_is_due_when_the_executed_part_ends():
+    scheduler = ActionScheduler(CONTRACT)
+    assert scheduler.needs_chunk(0)
+    scheduler.accept(chunk(), 0)
+    assert [scheduler.needs_chunk(k * P) for k in range(5)] == [False] * 4 + [True]
+    assert scheduler.needs_chunk(3 * P, lead_steps=1)
+    scheduler.clear()
+    assert scheduler.action(0) is None
+
+
+def test_a_chunk_of_another_contract_is_refused():
+    scheduler = ActionScheduler(CONTRACT)
+    with pytest.raises(ChunkError, match=r"shape \(8, 7\), the contract 'franka_compact'"):
+        scheduler.accept(np.zeros((8, 7)), 0)
+    scheduler.accept(chunk(), 5)
+    with pytest.raises(ChunkError, match="answered the observation of 4 ns after"):
+        scheduler.accept(chunk(), 4)
+
+
+@given(st.lists(actions, min_size=1, max_size=20))
+def test_targets_keep_the_limits_and_the_workspace(sequence):
+    made = integrator()
+    previous = made.target.T_base_target
+    for action in sequence:
+        target = made.advance(action)
+        delta = delta_between(previous, target.T_base_target)
+        assert np.linalg.norm(delta[:3]) <= CONTRACT.max_translation_m + 1e-9
+        assert np.linalg.norm(delta[3:]) <= CONTRACT.max_rotation_rad + 1e-9
+        position = target.T_base_target[:3, 3]
+        assert (position >= np.array(LOW) - 1e-12).all()
+        assert (position <= np.array(HIGH) + 1e-12).all()
+        assert 0 <= target.width_m <= CONTRACT.gripper_max_width_m
+        previous = target.T_base_target
+
+
+@given(actions)
+def test_targets_agree_with_the_twin(action):
+    control = pytest.importorskip("rlco_trainer.twin.control")
+    from rlco_calibration.twin import Workspace
+    from rlco_datasets.frames import apply_delta
+
+    clipped = control.clip_action(action, CONTRACT)
+    expected = control.clip_to_workspace(
+        apply_delta(START, clipped[:6]), Workspace(low_m=LOW, high_m=HIGH)
+    )
+    target = integrator().advance(action)
+    np.testing.assert_allclose(target.T_base_target, expected, atol=1e-12)
+    assert target.width_m == pytest.approx(clipped[6] * CONTRACT.gripper_max_width_m)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("index", range(7))
+def test_no_value_that_is_not_finite_is_ever_executed(bad, index):
+    made = integrator()
+    before = made.target
+    action = np.zeros(7)
+    action[index] = bad
+    with pytest.raises(UnsafeActionError, match="7 finite numbers"):
+        made.advance(action)
+    assert made.target is before
+
+
+def test_a_measured_state_that_is_not_finite_is_refused():
+    made = TargetIntegrator(CONTRACT, LOW, HIGH)
+    with pytest.raises(UnsafeActionError, match="no measured pose"):
+        _ = made.target
+    with pytest.raises(UnsafeActionError, match="measured state is not finite"):
+        made.start(START * np.nan, 0.08)
+    with pytest.raises(UnsafeActionError, match="measured state is not finite"):
+        made.start(START, np.nan)
+
+
+def test_a_workspace_inside_out_is_refused():
+    with pytest.raises(ValueError, match="must be below high"):
+        TargetIntegrator(CONTRACT, HIGH, LOW)
+
+
+def test_in_lock_step_the_policy_is_asked_once_a_chunk():
+    asked = []
+
+    def ask(observation, step):
+        asked.append((observation.stamp_ns // P, step))
+        assert observation.state.shape == (10,)
+        return chunk()
+
+    driver = PolicyDriver(CONTRACT, integrator(), ask)
+    for step in range(9):
+        driver.step(observed(step))
+    assert asked == [(0, 0), (4, 4), (8, 8)]
+    assert (driver.steps, driver.held) == (9, 0)
+
+
+class OneByOne:
+    """An executor whose work ends when the test says so."""
+
+    def __init__(self):
+        self.work = []
+
+    def submit(self, function, *arguments):
+        future = Future()
+        self.work.append((future, function, arguments))
+        return future
+
+    def finish(self):
+        future, function, arguments = self.work.pop()
+        try:
+            future.set_result(function(*arguments))
+        except ValueError as error:
+            future.set_exception(error)
+
+
+def test_by_the_wall_clock_a_late_answer_holds_and_then_skips_ahead():
+    executor = OneByOne()
+    driver = PolicyDriver(
+        CONTRACT, integrator(), lambda seen, step: chunk(), executor=executor, lead_steps=1
+    )
+    for step in (0, 1):  # nothing answered yet
+        assert driver.step(observed(step)).T_base_target == pytest.approx(START)
+    executor.finish()
+    second = driver.step(observed(2)).T_base_target  # action 2 of the chunk observed at 0
+    assert second[0, 3] - START[0, 3] == pytest.approx(0.002)
+    assert not executor.work
+    driver.step(observed(3))
+    assert len(executor.work) == 1  # asked one step before the executed part ends
+    assert driver.held == 2
+
+
+def test_an_error_of_the_background_request_reaches_the_caller():
+    executor = OneByOne()
+
+    def ask(seen, step):
+        raise ValueError("server down")
+
+    driver = PolicyDriver(CONTRACT, integrator(), ask, executor=executor)
+    driver.step(observed(0))
+    executor.finish()
+    with pytest.raises(ValueError, match="server down"):
+        driver.step(observed(1))
