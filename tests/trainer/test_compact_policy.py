@@ -76,7 +76,7 @@ def test_dimensions_that_never_move_carry_neither_noise_nor_log_prob():
 
 
 def test_no_moving_dimension_is_refused():
-    with pytest.raises(ValueError, match="no action dimension moves"):
+    with pytest.raises(ValueError, match="no explored action dimension moves"):
         make_policy(still=tuple(range(7)))
 
 

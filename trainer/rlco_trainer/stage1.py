@@ -20,6 +20,7 @@ from rlco_trainer.augment import gained, shifted
 from rlco_trainer.checkpoint import Lineage, save_policy
 from rlco_trainer.data import SIM, open_demonstrations, tensors
 from rlco_trainer.policies.compact import CompactConfig, CompactPolicy
+from rlco_trainer.policies.interface import Features
 from rlco_trainer.run_folder import CHECKPOINT, STATE, RunLog, claim, write_lineage
 from rlco_trainer.training_state import (
     TrainingState,
@@ -91,10 +92,11 @@ def learning_rate(config: Stage1Config, step: int) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-class _Run:
+class Stage1Run:
     """The moving parts of a run; `state` and `restore` cover all of them."""
 
     def __init__(self, config: Stage1Config) -> None:
+        """Open the stores and build an untrained policy."""
         self.config = config
         self.data = open_demonstrations(config.real, config.sim)
         torch.manual_seed(config.seed)
@@ -112,6 +114,7 @@ class _Run:
         self.drawn_sim = 0
 
     def state(self) -> TrainingState:
+        """Return everything that the next step depends on."""
         return TrainingState(
             tensors={
                 **prefixed("policy", self.policy.state_dict()),
@@ -127,6 +130,7 @@ class _Run:
         )
 
     def restore(self, state: TrainingState) -> None:
+        """Go on from what `state` returned."""
         self.policy.load_state_dict(state.part("policy"))
         self.average = state.part("average")
         restore_optimizer(self.optimizer, state.part("optimizer"))
@@ -148,19 +152,23 @@ class _Run:
             for name, image in observation.images.items()
         }
         features = self.policy.encode(replace(observation, images=images))
+        return self.descend(features, actions, mask)
+
+    def descend(self, features: Features, actions: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Take one optimizer step on a batch that is already there."""
         terms = self.policy.sft_loss(features, actions, mask)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config, self.step)
+            group["lr"] = learning_rate(self.config, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()
         terms["gradient_norm"] = torch.nn.utils.clip_grad_norm_(
-            self.policy.parameters(), config.grad_clip
+            self.policy.parameters(), self.config.grad_clip
         )
         self.optimizer.step()
         self.step += 1
-        if config.ema_decay > 0:
+        if self.config.ema_decay > 0:
             for name, value in self.policy.state_dict().items():
-                self.average[name].lerp_(value, 1 - config.ema_decay)
+                self.average[name].lerp_(value, 1 - self.config.ema_decay)
         return terms
 
 
@@ -173,7 +181,7 @@ def run_stage1(config: Stage1Config, out: Path) -> str:
         StoreError, ContractMismatchError: if a store cannot be used.
     """
     torch.set_num_threads(config.threads)
-    run = _Run(config)
+    run = Stage1Run(config)
     claim(out, config)
     state = load_state(out / STATE)
     if state is not None:
@@ -201,7 +209,7 @@ def run_stage1(config: Stage1Config, out: Path) -> str:
         log.close()
 
 
-def _finish(run: _Run, out: Path, wall_s: float) -> str:
+def _finish(run: Stage1Run, out: Path, wall_s: float) -> str:
     if run.config.ema_decay > 0:
         run.policy.load_state_dict(run.average)
     lineage = Lineage(

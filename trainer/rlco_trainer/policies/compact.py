@@ -48,12 +48,13 @@ class CompactConfig:
     """Size of the instruction's embedding."""
     max_words: int = 16
     """Words of an instruction that are read."""
-    exploration_translation_m: float = 0.0025
-    """Standard deviation of the chunk-shared translation offset per step, per axis."""
-    exploration_rotation_rad: float = 0.01
-    """Standard deviation of the chunk-shared rotation offset per step, per axis."""
-    exploration_opening: float = 0.05
-    """Standard deviation of the chunk-shared offset of the gripper opening in [0, 1]."""
+    exploration_std: tuple[float, float, float, float, float, float, float] = (
+        *(0.0025, 0.0025, 0.0025),
+        *(0.0, 0.0, 0.01),
+        0.05,
+    )
+    """Standard deviation of the chunk-shared offset per step: translation (m), rotation vector
+    (rad), gripper opening; 0 leaves a dimension out of exploration and of the log-probability."""
     still_std: float = ACTION_STD_FLOOR
     """An action dimension whose demonstrated std (m, rad or opening) is not above never moves."""
 
@@ -64,11 +65,11 @@ class CompactConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if min(self.channels) < 1 or self.language_buckets < 2:
             raise ValueError(f"channels {self.channels} / buckets {self.language_buckets} too few")
-        for name in ("exploration_translation_m", "exploration_rotation_rad"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.exploration_opening <= 0 or self.still_std < 0:
-            raise ValueError("exploration_opening must be positive and still_std not negative")
+        if min(self.exploration_std) < 0 or self.still_std < 0:
+            raise ValueError(
+                f"exploration_std {self.exploration_std} and still_std {self.still_std} must not "
+                "be negative"
+            )
 
 
 class Trunk(nn.Module):
@@ -90,14 +91,20 @@ class Trunk(nn.Module):
         self.reduce = nn.Conv2d(c3, FLAT_CHANNELS, 1)
         self.pool = nn.AdaptiveAvgPool2d(MAP_SIZE)
         self.flat = nn.Linear(FLAT_CHANNELS * MAP_SIZE**2, config.flat_features)
-        self.out_features = 2 * c3 + config.flat_features
+        for module in (self.convolutions, self.keypoints, self.reduce):
+            for parameter in module.parameters():
+                if parameter.dim() == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor, language: Tensor) -> Tensor:
         """Map `(B, H, W, 3) uint8` and `(B, L)` to `(B, out_features)`."""
         x = image.permute(0, 3, 1, 2).float() / 127.5 - 1.0
         scale, shift = self.film(language)[:, :, None, None].chunk(2, dim=1)
         x = torch.relu(self.convolutions(x) * (1 + scale) + shift)
-        flat = torch.relu(self.flat(self.pool(torch.relu(self.reduce(x))).flatten(1)))
+        reduced = torch.relu(self.reduce(x))
+        if reduced.shape[-2:] != (MAP_SIZE, MAP_SIZE):
+            reduced = self.pool(reduced)
+        flat = torch.relu(self.flat(reduced.flatten(1)))
         return torch.cat([spatial_softmax(self.keypoints(x)), flat], dim=1)
 
 
@@ -140,23 +147,22 @@ class CompactPolicy(Policy):
             nn.Linear(config.hidden, contract.horizon * ACTION_DIM),
         )
         action_std = torch.tensor(normalisation.action_std, dtype=torch.float32)
-        exploration = torch.tensor(
-            [config.exploration_translation_m] * 3
-            + [config.exploration_rotation_rad] * 3
-            + [config.exploration_opening]
-        )
+        exploration = torch.tensor(config.exploration_std, dtype=torch.float32)
         active = action_std > config.still_std
-        if not bool(active.any()):
+        explored = active & (exploration > 0)
+        if not bool(explored.any()):
             raise ValueError(
-                f"no action dimension moves: the demonstrated std {normalisation.action_std} is "
-                f"nowhere above still_std {config.still_std}. Check the stores."
+                f"no explored action dimension moves: the demonstrated std "
+                f"{normalisation.action_std} is nowhere above still_std {config.still_std} where "
+                f"exploration_std {config.exploration_std} is not 0. Check the stores."
             )
         self._constant("state_mean", normalisation.state_mean)
         self._constant("state_std", normalisation.state_std)
         self._constant("action_mean", normalisation.action_mean)
         self._constant("action_std", normalisation.action_std)
         self.register_buffer("active", active, persistent=False)
-        std = (exploration / action_std.clamp(min=MIN_STD))[active]
+        self.register_buffer("explored", explored, persistent=False)
+        std = (exploration / action_std.clamp(min=MIN_STD))[explored]
         self.register_buffer("exploration_std", std, persistent=False)
 
     state_mean: Tensor
@@ -164,6 +170,7 @@ class CompactPolicy(Policy):
     action_mean: Tensor
     action_std: Tensor
     active: Tensor
+    explored: Tensor
     exploration_std: Tensor
 
     def _constant(self, name: str, values: tuple[float, ...]) -> None:
@@ -203,13 +210,13 @@ class CompactPolicy(Policy):
 
     @torch.no_grad()
     def act(self, features: Features, generator: torch.Generator) -> Decision:
-        """Shift the whole mean chunk by one Gaussian offset per moving dimension."""
+        """Shift the whole mean chunk by one Gaussian offset per explored dimension."""
         mean = self._mean(features)
         centre = self._centre(mean)
         offset = torch.randn(centre.shape, generator=generator) * self.exploration_std
         latent = centre + offset
         chunk = mean.clone()
-        chunk[..., self.active] += offset[:, None, :]
+        chunk[..., self.explored] += offset[:, None, :]
         return Decision(
             actions=self._to_contract(chunk),
             latent=latent,
@@ -246,7 +253,7 @@ class CompactPolicy(Policy):
         return flat.reshape(-1, self.contract.horizon, ACTION_DIM) * self.active
 
     def _centre(self, mean: Tensor) -> Tensor:
-        return mean[:, : self.contract.executed_steps, self.active].mean(1)
+        return mean[:, : self.contract.executed_steps, self.explored].mean(1)
 
     def _to_contract(self, chunk: Tensor) -> Tensor:
         return clip_to_contract(chunk * self.action_std + self.action_mean, self.contract)
