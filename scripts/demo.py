@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -329,14 +330,16 @@ def report_inputs(run: Run) -> ReportInputs:
         title=f"RL-Co on {run.demo.task.replace('_', ' ')}",
         bench=f"simulated lab, drawn with seed {1000 + run.seed} and gap {run.demo.gap}",
         curves=(
-            Curve(label="real-only", path="real-only/metrics.jsonl", scalars=stage1, group="1"),
+            Curve(
+                label="real-only", path="real-only/metrics.jsonl", scalars=stage1, group="Stage I"
+            ),
             Curve(
                 label="SFT co-training",
                 path="sft-co-training/metrics.jsonl",
                 scalars=stage1,
-                group="1",
+                group="Stage I",
             ),
-            Curve(label="rl-co", path="rl-co/metrics.jsonl", scalars=rl, group="2"),
+            Curve(label="rl-co", path="rl-co/metrics.jsonl", scalars=rl, group="Stage II"),
         ),
         simulations=tuple(
             Simulation(label=name, path=sim_json(Path(), name).name) for name in POLICIES
@@ -346,10 +349,23 @@ def report_inputs(run: Run) -> ReportInputs:
             Artefact(kind="lab", name="hidden lab", path="lab/hidden.yaml"),
             Artefact(kind="store", name="real demonstrations", path="demos-real.zarr"),
             Artefact(kind="store", name="sim demonstrations", path="demos-sim.zarr"),
-            Artefact(kind="contract", name=franka_compact().name, id=franka_compact().id),
         ),
         commands=tuple(run.commands),
+        software_version=version("rlco-trainer"),
+        git_commit=git_commit(),
     )
+
+
+def git_commit() -> str:
+    """Return the checkout's commit, marked `+changes` where it differs; "" outside of git."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=12", "--dirty=+changes"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        check=False,
+    )
+    return described.stdout.strip()
 
 
 def main() -> int:
