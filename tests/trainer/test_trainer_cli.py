@@ -1,0 +1,131 @@
+"""`rlco-train`: each command's happy path and one clean line for each mistake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import rlco_calibration
+import yaml
+from fakes.episodes import make_store
+from fakes.toy_scenes import LocalPool, ToyBatch
+from rlco_calibration.twin import load_twin
+from rlco_datasets import spec
+from rlco_datasets.contract import franka_compact, franka_third_person
+from rlco_trainer import cli
+from rlco_trainer.checkpoint import load_policy
+from rlco_trainer.conditions import draw
+from rlco_trainer.untrained import write_untrained
+
+BENCH = Path(rlco_calibration.__file__).parent / "bench.yaml"
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> str:
+    write_untrained("compact", franka_compact(), tmp_path / "checkpoint", 0)
+    return str(tmp_path / "checkpoint")
+
+
+@pytest.fixture(autouse=True)
+def _toy_pool(monkeypatch):
+    monkeypatch.setattr(cli, "make_pool", lambda *_, **__: LocalPool([ToyBatch(4)]))
+
+
+def fails(capsys, *args: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(list(args))
+    assert stop.value.code == 2
+    message: str = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("rlco-train: error: ")
+    return message
+
+
+def test_init_writes_a_checkpoint_that_loads(tmp_path, capsys):
+    out = tmp_path / "random"
+    cli.main(["init", "--preset", "compact", "--contract", "franka_compact", "--out", str(out)])
+    assert load_policy(out, franka_compact()).checkpoint_id in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--preset", "huge"), ("--contract", "nope")])
+def test_init_names_what_it_does_not_know(tmp_path, capsys, flag, value):
+    assert value in fails(capsys, "init", flag, value, "--out", str(tmp_path / "random"))
+
+
+def test_eval_prints_the_rate_and_writes_every_outcome(checkpoint, tmp_path, capsys):
+    out = tmp_path / "success.json"
+    args = ["--checkpoint", checkpoint, "--twin", str(BENCH), "--episodes", "5", "--json", str(out)]
+    cli.main(["eval", *args, "--max-steps", "4"])
+    assert "of 5 solved" in capsys.readouterr().out
+    written = json.loads(out.read_text())
+    assert len(written["outcomes"]) == 5
+    assert written["checkpoint_id"] == load_policy(checkpoint).checkpoint_id
+    assert written["low"] <= written["success_rate"] <= written["high"]
+
+
+def test_eval_takes_a_file_of_conditions(checkpoint, tmp_path, capsys):
+    twin = load_twin(BENCH)
+    conditions = draw(twin, "pick_and_place", 3, purpose="test", seed=9)
+    path = tmp_path / "conditions.yaml"
+    path.write_text(yaml.safe_dump({"conditions": [spec.to_plain(c) for c in conditions]}))
+    args = ["--checkpoint", checkpoint, "--twin", str(BENCH), "--conditions", str(path)]
+    cli.main(["eval", *args, "--max-steps", "4"])
+    assert "of 3 solved" in capsys.readouterr().out
+
+
+def test_eval_refuses_a_missing_checkpoint(tmp_path, capsys):
+    missing = str(tmp_path / "none")
+    assert missing in fails(capsys, "eval", "--checkpoint", missing, "--twin", str(BENCH))
+
+
+def test_eval_refuses_a_hidden_twin(checkpoint, tmp_path, capsys):
+    hidden = tmp_path / "hidden.yaml"
+    hidden.write_text(yaml.safe_dump({**yaml.safe_load(BENCH.read_text()), "hidden": True}))
+    assert "hidden" in fails(capsys, "eval", "--checkpoint", checkpoint, "--twin", str(hidden))
+
+
+def test_eval_refuses_an_unknown_task(checkpoint, capsys):
+    args = ["--checkpoint", checkpoint, "--twin", str(BENCH), "--task", "juggle"]
+    assert "juggle" in fails(capsys, "eval", *args)
+
+
+def test_a_twin_of_another_contract_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.undo()
+    write_untrained("compact", franka_third_person(), tmp_path / "big", 0)
+    args = ["--checkpoint", str(tmp_path / "big"), "--twin", str(BENCH), "--workers", "1"]
+    assert "franka_third_person" in fails(capsys, "eval", *args)
+
+
+def test_demos_refuse_an_unknown_task(tmp_path, capsys):
+    args = ["--twin", str(BENCH), "--task", "juggle", "--out", str(tmp_path / "store")]
+    assert "juggle" in fails(capsys, "demos", *args)
+    assert not (tmp_path / "store").exists()
+
+
+def test_stage2_runs_and_can_be_repeated_from_its_config(checkpoint, tmp_path, capsys):
+    make_store(tmp_path / "real", franka_compact(), (6,))
+    args = ["--init", checkpoint, "--twin", str(BENCH), "--real", str(tmp_path / "real")]
+    args += ["--iterations", "1", "--episodes", "8", "--max-steps", "4", "--threads", "1"]
+    args += ["--evaluation-episodes", "2", "--minibatch", "16"]
+    cli.main(["stage2", *args, "--out", str(tmp_path / "one")])
+    config = str(tmp_path / "one/config.yaml")
+    cli.main(["stage2", "--config", config, "--out", str(tmp_path / "two")])
+    one, two = (tmp_path / name / "last/model.safetensors" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    assert load_policy(tmp_path / "one/checkpoint").checkpoint_id in capsys.readouterr().out
+
+
+def test_stage2_names_a_missing_checkpoint(tmp_path, capsys):
+    args = ["--init", str(tmp_path / "none"), "--twin", str(BENCH), "--beta", "0"]
+    assert "does not exist" in fails(capsys, "stage2", *args, "--out", str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("command", ["init", "demos", "stage1", "stage2", "eval"])
+def test_help_says_what_goes_in_and_out_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    assert stop.value.code == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "In:" in text
+    assert "Out:" in text
+    assert f"Example: rlco-train {command}" in text
