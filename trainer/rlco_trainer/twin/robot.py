@@ -107,7 +107,7 @@ class Kinematics:
             rotation_t = current[:3, :3].T
             error = np.empty(6)
             error[:3] = rotation_t @ (T_base_target[:3, 3] - current[:3, 3])
-            error[3:] = _rotation_vector(rotation_t @ T_base_target[:3, :3])
+            error[3:] = rotation_vector(rotation_t @ T_base_target[:3, :3])
             if iteration and np.abs(error).max() < CONVERGED:
                 break
             jacobian = self._model.compute_single_link_local_jacobian(self._full, self._tcp)[:, :7]
@@ -126,7 +126,7 @@ def pose_array(pose: Any) -> Array:
     return np.asarray(pose.to_transformation_matrix(), float)
 
 
-def _rotation_vector(rotation: Array) -> Array:
+def rotation_vector(rotation: Array) -> Array:
     """Return the rotation vector `(3,)` of a rotation matrix whose angle is well under pi."""
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.tolist()
     x, y, z = zy - yz, xz - zx, yx - xy

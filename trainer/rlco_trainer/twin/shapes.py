@@ -47,11 +47,6 @@ def upright(part: Part) -> Any:
     return sapien.Pose(q=[half, 0.0, half, 0.0]) if part.kind == "disc" else sapien.Pose()
 
 
-def rest_height_m(model: ObjectModel) -> float:
-    """Return the height of the object's origin above the table it stands on."""
-    return model.size_m[2] / 2 if model.kind == "box" else 0.0
-
-
 def bowl_inner_radius_m(model: ObjectModel) -> float:
     """Return the distance from a bowl's axis to the inside of its walls."""
     return model.size_m[0] / 2 - model.size_m[1]

@@ -7,7 +7,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from rlco_datasets.frames import pose_matrix
-from scipy.spatial.transform import Rotation
 
 from rlco_trainer.twin.robot import TOOL_DOWN
 from rlco_trainer.twin.tasks.base import SceneView
@@ -21,7 +20,8 @@ TOUCH_N = 0.05
 
 def tool_down(position_m: Array, yaw_rad: float) -> Array:
     """Return a TCP pose with the tool straight down, turned by `yaw_rad` about the vertical."""
-    turn = Rotation.from_euler("z", yaw_rad).as_matrix()
+    c, s = math.cos(yaw_rad), math.sin(yaw_rad)
+    turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
     return pose_matrix(np.asarray(position_m, float), turn @ TOOL_DOWN)
 
 
