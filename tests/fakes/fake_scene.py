@@ -26,7 +26,8 @@ class FakeScene:
     """`rlco.lab.bench.Scene` of pick and place.
 
     Solved when the cube was dropped over the bowl; or, if the initial condition's name ends in
-    `-solved-after-N`, after N steps. The red channel of a frame counts steps, the green one resets.
+    `-solved-after-N`, after N steps. The red channel of a frame counts steps, the green one resets
+    (modulo 256); the blue one is noise that does not compress.
     """
 
     def __init__(self, contract):
@@ -71,7 +72,9 @@ class FakeScene:
     def source_frame(self, camera):
         spec = self._contract.camera(camera)
         frame = np.zeros((spec.source_height, spec.source_width, 3), np.uint8)
-        frame[..., 0], frame[..., 1] = self.steps, self.resets
+        frame[..., 0], frame[..., 1] = self.steps % 256, self.resets % 256
+        blue = np.random.default_rng(self.steps).integers(0, 255, frame.shape[:2], np.uint8)
+        frame[..., 2] = blue
         return frame
 
     def object_poses(self):

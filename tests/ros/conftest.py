@@ -13,17 +13,24 @@ sys.path.insert(0, str(FAKES))
 _DOMAINS = itertools.count(os.getpid())
 
 
-@pytest.fixture
-def domain(monkeypatch):
-    """A ROS_DOMAIN_ID of this test's own, set for it and its child processes."""
+@pytest.fixture(scope="session")
+def ros():
+    """The environment that rlco's nodes run in, for this process and its children."""
     pytest.importorskip("rclpy", reason="needs ROS 2 (make setup)")
     from rlco.bringup import environment
 
-    number = str(2 + next(_DOMAINS) % 100)
-    for name, value in environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("ROS_DOMAIN_ID", number)
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    path = os.pathsep.join([str(FAKES), os.environ.get("PYTHONPATH", "")])
-    monkeypatch.setenv("PYTHONPATH", path)
-    return number
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment().items():
+            patch.setenv(name, value)
+        path = os.pathsep.join([str(FAKES), os.environ.get("PYTHONPATH", "")])
+        patch.setenv("PYTHONPATH", path)
+        yield
+
+
+@pytest.fixture(scope="module")
+def domain(ros):
+    """A ROS_DOMAIN_ID of this module's own, for it and its child processes."""
+    number = 2 + next(_DOMAINS) % 100
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_DOMAIN_ID", str(number))
+        yield number
