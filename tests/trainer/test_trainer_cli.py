@@ -120,6 +120,17 @@ def test_stage2_names_a_missing_checkpoint(tmp_path, capsys):
     assert "does not exist" in fails(capsys, "stage2", *args, "--out", str(tmp_path / "run"))
 
 
+def test_ctrl_c_is_one_line(checkpoint, capsys, monkeypatch):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "make_pool", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["eval", "--checkpoint", checkpoint, "--twin", str(BENCH)])
+    assert stop.value.code == 130
+    assert "run the same command again" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["init", "demos", "stage1", "stage2", "eval"])
 def test_help_says_what_goes_in_and_out_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:

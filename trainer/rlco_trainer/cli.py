@@ -241,7 +241,7 @@ def parse(args: list[str]) -> AnyCommand:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run one command; an error of the user's making is one line and exit code 2."""
+    """Run one command; an error of the user's making is one line and exit code 2, Ctrl-C 130."""
     try:
         command = parse(sys.argv[1:] if args is None else args)
     except ValueError as error:
@@ -250,6 +250,9 @@ def main(args: list[str] | None = None) -> None:
         command.run()
     except USER_ERRORS as error:
         _fail(str(error))
+    except KeyboardInterrupt:
+        print("rlco-train: interrupted; run the same command again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

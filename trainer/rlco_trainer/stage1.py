@@ -42,9 +42,9 @@ class Stage1Config:
     """Episode stores of sim demonstrations."""
     alpha: float = 0.5
     """Probability of drawing a sim sample; 0 trains on real data only."""
-    steps: int = 2500
+    steps: int = 1500
     """Optimizer steps."""
-    batch: int = 128
+    batch: int = 64
     """Samples a step."""
     learning_rate: float = 1e-3
     """Peak rate of AdamW; linear warm-up, then a cosine to zero."""
