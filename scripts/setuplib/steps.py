@@ -62,7 +62,8 @@ class Installer:
         self.venv = options.venv
         self.python = options.venv / "bin" / "python"
         self.base = base
-        self.environment = clean_environment()
+        # Most modules are never imported: let Python compile those that are, when they are.
+        self.environment = {**clean_environment(), "PIP_NO_COMPILE": "1"}
         self.constraints = options.root / "constraints.txt"
 
     def steps(self) -> list[Step]:
@@ -238,7 +239,7 @@ class Installer:
             ros.colcon_build(self.root, self.venv, run)
         else:
             self.pip(run, "--constraint", self.constraints, *requirements.ROS_WHEELS)
-            pinned = {"PIP_CONSTRAINT": str(self.constraints), "PIP_NO_COMPILE": "1"}
+            pinned = {"PIP_CONSTRAINT": str(self.constraints)}
             wheel = ros.messages_wheel(self.root, self.base, run, pinned)
             self.pip(run, "--no-deps", "--force-reinstall", wheel)
             ros.link_package(self.root / requirements.ROS_PACKAGE, self.venv)
