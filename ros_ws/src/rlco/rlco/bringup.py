@@ -164,6 +164,13 @@ _BENCH = Argument(
 
 
 def _collect(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
+    contract, twin = contract_named(values["contract"]), load_twin(values["bench"])
+    twin.task(values["task"])
+    if twin.contract_id != contract.id:
+        raise ParameterError(
+            f"bench {values['bench']} was made for contract {twin.contract_id}, not for "
+            f"{contract.name!r} ({contract.id}). Give the contract it was made for."
+        )
     return (
         _node("sim_lab", SimLabParameters, values),
         _node("recorder", RecorderParameters, values, label_topic=OPERATOR_TARGET),
@@ -226,6 +233,7 @@ GRAPHS = {
                 _argument(EvalParameters, "frames", ""),
                 _BENCH,
                 _argument(PolicyParameters, "timeout_s", "5.0"),
+                _argument(EvalParameters, "patience_s", "20.0"),
                 *_COMMON,
             ),
             build=_eval,

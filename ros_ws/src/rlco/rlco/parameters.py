@@ -158,6 +158,9 @@ class EvalParameters(BenchParameters):
     study: str = parameter("", "YAML file of the locked study.")
     ledger: str = parameter("", "JSON-lines file of its trials; continued if it is there.")
     frames: str = parameter("", "Folder for a few frames of every trial; empty: none.")
+    patience_s: float = parameter(
+        20.0, "Wait this long (wall clock) for the policy and its server to be ready."
+    )
     frame_count: int = parameter(6, "Frames kept of each trial.")
 
     def __post_init__(self) -> None:

@@ -35,8 +35,6 @@ from rlco.nodes.runtime import NodeError, RlcoNode, declare, main, state_qos
 from rlco.parameters import EvalParameters, contract_named
 
 START_TIMEOUT_S = 300.0
-PATIENCE_S = 20.0
-"""How long to wait for the policy and its server to be ready before a trial."""
 STALL_S = 15.0
 """A trial whose clock stands still this long (wall clock) is void."""
 JPEG_QUALITY = 90
@@ -107,7 +105,7 @@ class Evaluation(RlcoNode):
 
     def _require_policy(self) -> None:
         """Wait until the policy could start: a server that is down must not use up attempts."""
-        deadline_s = time.monotonic() + PATIENCE_S
+        deadline_s = time.monotonic() + self._parameters.patience_s
         while True:
             reply = self.runtime.call(self._check, Trigger.Request(), timeout_s=START_TIMEOUT_S)
             if reply.success:
