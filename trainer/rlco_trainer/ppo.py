@@ -25,7 +25,7 @@ from rlco_trainer.policies.interface import Features, Policy, rows_of
 class PpoConfig:
     """The update's numbers; the defaults are the recipe that worked on the demo bench."""
 
-    learning_rate: float = 5e-5
+    learning_rate: float = 1e-4
     """Rate of Adam for the policy."""
     epochs: int = 6
     """Passes over an iteration's chunks."""
