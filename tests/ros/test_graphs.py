@@ -155,7 +155,7 @@ def test_a_server_that_is_down_uses_up_no_attempt_and_the_run_continues_later(
         "server": server.url,
     }
     server.stop()
-    code, output = graph("eval", patience_s=1.0, **values)
+    code, output = graph("eval", patience_s=6.0, **values)
     assert code == 1
     assert "no policy server at" in output
     assert "the same command continues" in output
@@ -168,7 +168,9 @@ def test_a_server_that_is_down_uses_up_no_attempt_and_the_run_continues_later(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_every_node_ends_with_0_on_a_signal(domain, tmp_path, bench_file, server, number):
-    write_study(tmp_path / "study.yaml", CONTRACT)
+    from rlco_evaluation.ledger import Ledger
+
+    study = write_study(tmp_path / "study.yaml", CONTRACT, solved_after=(None,), time_limit_s=1e5)
     parameters = {
         "fake_scene": {"twin": str(bench_file)},
         "rlco.nodes.recorder": {"store": str(tmp_path / "store")},
@@ -187,11 +189,14 @@ def test_every_node_ends_with_0_on_a_signal(domain, tmp_path, bench_file, server
             watcher.until(
                 lambda: names <= set(watcher.node.get_node_names()), "every node to be there"
             )
+            watcher.until(lambda: server.sessions, "a trial to be under way")
         for item in running:
             item.process.send_signal(number)
         codes = {item.name: item.wait() for item in running}
     assert codes == dict.fromkeys(codes, 0), "".join(item.output for item in running)
     assert not list(tmp_path.rglob("*.partial"))
+    ledger = Ledger.open(tmp_path / "ledger.jsonl", study, mode="a")
+    assert [(r.status, r.reason[:11]) for r in ledger.trials] == [("void", "interrupted")]
 
 
 def test_a_ledger_of_another_study_is_refused(domain, tmp_path, bench_file, server):
