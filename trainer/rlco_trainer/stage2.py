@@ -253,7 +253,7 @@ class _Run:
         }
 
     def validate(self, pool: BatchPool) -> Evaluation:
-        """Measure the policy without exploration; keep it if it is the best so far."""
+        """Measure the policy without exploration; keep it if none was better so far."""
         config = self.config
         conditions = draw(
             self.twin,
@@ -269,7 +269,7 @@ class _Run:
             instruction=self.instruction,
             max_steps=config.max_steps,
         )
-        if result.success_rate > self.best_rate:
+        if result.success_rate >= self.best_rate:
             self.best_rate, self.best_iteration = result.success_rate, self.iteration
             self.best = {k: v.clone() for k, v in self.policy.state_dict().items()}
         return result
@@ -303,6 +303,8 @@ def run_stage2(config: Stage2Config, out: Path, make_pool: PoolFactory) -> str:
             log.write(run.iteration, scalars)
             log.advance(success=scalars["rollout/success"], best=run.best_rate)
             save_state(out / STATE, run.state())
+            if run.best_iteration == run.iteration:
+                _save(run, out / BEST, run.best, run.best_iteration)
         return _finish(run, out, log.wall_s)
     finally:
         log.close()
@@ -330,27 +332,35 @@ def _demonstrations(
     return found, stores
 
 
+def _save(run: _Run, path: Path, weights: dict[str, torch.Tensor], iteration: int) -> str:
+    """Write weights of this run as a checkpoint; the run's policy stays as it is."""
+    now = {k: v.clone() for k, v in run.policy.state_dict().items()}
+    weights = {k: v.clone() for k, v in weights.items()}
+    lineage = Lineage(
+        stage="stage2",
+        stores=run.stores,
+        twin_id=run.twin.id,
+        parent_checkpoint=run.parent,
+        config_hash=spec.content_hash(run.config),
+        software_version=__version__,
+        task=run.config.task,
+        step=iteration,
+    )
+    measured = {"validation_success": run.best_rate} if iteration == run.best_iteration else {}
+    run.policy.load_state_dict(weights)
+    identity = save_policy(path, run.policy, lineage, measured)
+    run.policy.load_state_dict(now)
+    return identity
+
+
 def _finish(run: _Run, out: Path, wall_s: float) -> str:
     config = run.config
-    last = {k: v.clone() for k, v in run.policy.state_dict().items()}
-    versions = {BEST: (run.best, run.best_iteration), LAST: (last, run.iteration)}
-    identities = {}
-    for name, (weights, iteration) in versions.items():
-        run.policy.load_state_dict(weights)
-        lineage = Lineage(
-            stage="stage2",
-            stores=run.stores,
-            twin_id=run.twin.id,
-            parent_checkpoint=run.parent,
-            config_hash=spec.content_hash(config),
-            software_version=__version__,
-            task=config.task,
-            step=iteration,
-        )
-        metrics = {"validation_success": run.best_rate} if name == BEST else {}
-        identities[name] = save_policy(out / name, run.policy, lineage, metrics)
-        if name == config.final:
-            save_policy(out / CHECKPOINT, run.policy, lineage, metrics)
+    identities = {
+        BEST: _save(run, out / BEST, run.best, run.best_iteration),
+        LAST: _save(run, out / LAST, run.policy.state_dict(), run.iteration),
+    }
+    chosen = {BEST: (run.best, run.best_iteration), LAST: (run.policy.state_dict(), run.iteration)}
+    _save(run, out / CHECKPOINT, *chosen[config.final])
     write_lineage(
         out,
         {
