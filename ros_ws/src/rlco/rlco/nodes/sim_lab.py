@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped
+from rclpy.publisher import Publisher
 from rlco_calibration.twin import ObjectModel, Twin
 from rlco_msgs.srv import ResetScene, ScoreTrial
 from rosgraph_msgs.msg import Clock
@@ -47,27 +49,37 @@ class SimLab(RlcoNode):
             start_ns=START_NS if lock_step else time.time_ns(),
         )
         self._sizes_m = {model.name: box_size_m(model) for model in self._twin.objects}
+        self._measurements: list[tuple[Publisher, Callable[[int], Any]]] = []
+        self._observation: dict[Publisher, Any] = {}
         self._advertise(lock_step)
-        self._observation: list[tuple[Any, Any]] = []
         period_s = self._parameters.repeat_s if lock_step else self._contract.period_s
         self._timer = self.wall_timer(period_s, self._publish if lock_step else self._tick)
         self._observe()
 
     def _advertise(self, lock_step: bool) -> None:
-        state = state_qos(lock_step=lock_step)
-        self._clock_out = self.create_publisher(Clock, "/clock", 10) if lock_step else None
-        self._pose_out = self.create_publisher(PoseStamped, topics.POSE, state)
-        self._joints_out = self.create_publisher(JointState, topics.JOINTS, state)
-        self._fingers_out = self.create_publisher(JointState, topics.FINGERS, state)
-        self._objects_out = self.create_publisher(MarkerArray, topics.OBJECTS, state)
-        self._images_out = {
-            name: self.create_publisher(Image, topics.image(name), state)
-            for name in self._contract.camera_names
-        }
-        self._infos_out = {
-            name: self.create_publisher(CameraInfo, topics.camera_info(name), state)
-            for name in self._contract.camera_names
-        }
+        qos = state_qos(lock_step=lock_step)
+        scene = self._bench.scene
+
+        def publish(kind: type, topic: str, measure: Callable[[int], Any]) -> None:
+            self._measurements.append((self.create_publisher(kind, topic, qos), measure))
+
+        if lock_step:
+            publish(Clock, "/clock", lambda t: Clock(clock=wire.time_message(t)))
+        publish(PoseStamped, topics.POSE, lambda t: wire.stamped_pose(scene.T_base_tcp, t))
+        publish(JointState, topics.FINGERS, lambda t: wire.fingers(scene.gripper_width_m, t))
+        publish(
+            JointState,
+            topics.JOINTS,
+            lambda t: wire.joint_state(wire.ARM_JOINTS, scene.joint_positions_rad, t),
+        )
+        publish(
+            MarkerArray,
+            topics.OBJECTS,
+            lambda t: wire.object_markers(scene.object_poses(), self._sizes_m, t),
+        )
+        for name in self._contract.camera_names:
+            publish(CameraInfo, topics.camera_info(name), partial(self._info, name))
+            publish(Image, topics.image(name), partial(self._frame, name))
         self.create_subscription(PoseStamped, topics.TARGET_POSE, self._on_pose, COMMAND_QOS)
         self.create_subscription(JointState, topics.GRIPPER_TARGET, self._on_gripper, COMMAND_QOS)
         self.create_service(ResetScene, topics.RESET_SCENE, self._on_reset)
@@ -124,36 +136,31 @@ class SimLab(RlcoNode):
 
     def _observe(self) -> None:
         """Measure everything at the current time and publish it."""
-        scene, stamp = self._bench.scene, self._bench.stamp_ns
-        self._observation = [
-            (self._pose_out, wire.stamped_pose(scene.T_base_tcp, stamp)),
-            (self._fingers_out, wire.fingers(scene.gripper_width_m, stamp)),
-            (
-                self._joints_out,
-                wire.joint_state(wire.ARM_JOINTS, scene.joint_positions_rad, stamp),
-            ),
-            (
-                self._objects_out,
-                wire.object_markers(scene.object_poses(), self._sizes_m, stamp),
-            ),
-        ]
-        if self._clock_out is not None:
-            clock = Clock(clock=wire.time_message(stamp))
-            self._observation.insert(0, (self._clock_out, clock))
-        for name in self._contract.camera_names:
-            frame_id = f"{name}_optical_frame"
-            frame = scene.source_frame(name)
-            self._observation += [
-                (self._infos_out[name], wire.camera_info(self._twin.camera(name), frame_id, stamp)),
-                (self._images_out[name], wire.image_message(frame, frame_id, stamp)),
-            ]
+        self._observation = {}
         if self._parameters.lock_step:
             self._timer.reset()
         self._publish()
 
     def _publish(self) -> None:
-        for publisher, message in self._observation:
-            publisher.publish(message)
+        """Publish the observation; what nobody listens to is neither measured nor published."""
+        stamp_ns = self._bench.stamp_ns
+        for publisher, measure in self._measurements:
+            if publisher.get_subscription_count() == 0:
+                continue
+            if publisher not in self._observation:
+                self._observation[publisher] = measure(stamp_ns)
+            publisher.publish(self._observation[publisher])
+
+    def _frame(self, camera: str, stamp_ns: int) -> Image:
+        frame = self._bench.scene.source_frame(camera)
+        return wire.image_message(frame, _optical_frame(camera), stamp_ns)
+
+    def _info(self, camera: str, stamp_ns: int) -> CameraInfo:
+        return wire.camera_info(self._twin.camera(camera), _optical_frame(camera), stamp_ns)
+
+
+def _optical_frame(camera: str) -> str:
+    return f"{camera}_optical_frame"
 
 
 def box_size_m(model: ObjectModel) -> tuple[float, float, float]:
