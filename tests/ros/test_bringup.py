@@ -64,6 +64,7 @@ def test_eval_takes_task_and_workspace_from_study_and_bench(eval_values):
 
     nodes = by_name(GRAPHS["eval"].nodes(eval_values))
     assert nodes["sim_lab"].parameters["task"] == "pick_and_place"
+    assert nodes["sim_lab"].parameters["image_every"] == franka_compact().executed_steps
     low_m = list(load_twin(demo_bench()).workspace.low_m)
     assert nodes["policy"].parameters["workspace_low_m"] == low_m
 

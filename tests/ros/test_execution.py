@@ -151,6 +151,7 @@ def test_in_lock_step_the_policy_is_asked_once_a_chunk():
 
     driver = PolicyDriver(CONTRACT, integrator(), ask)
     for step in range(9):
+        assert driver.asks_at(step * P) == (step % 4 == 0)
         driver.step(observed(step))
     assert asked == [(0, 0), (4, 4), (8, 8)]
     assert (driver.steps, driver.held) == (9, 0)

@@ -111,6 +111,18 @@ def test_restart_gives_the_current_snapshot_at_once_if_it_is_recent_enough():
     assert joined.push("image", 200, "i").stamp_ns == 200
 
 
+def test_what_is_not_needed_is_not_waited_for():
+    joined = assembler(max_age=0)
+    joined.push("pose", 100, "p")
+    assert joined.push("image", 100, "i")["image"] == "i"
+    joined.need(["pose"])
+    snapshot = joined.push("pose", 200, "p")
+    assert set(snapshot.samples) == {"pose"}
+    joined.need(["pose", "image"])
+    assert joined.push("pose", 300, "p") is None
+    assert joined.push("image", 300, "i").stamp_ns == 300
+
+
 class Clock:
     now_s = 0.0
 

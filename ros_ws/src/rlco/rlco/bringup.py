@@ -188,7 +188,13 @@ def _eval(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
         )
     workspace = load_twin(values["bench"]).workspace
     return (
-        _node("sim_lab", SimLabParameters, values, task=study.task),
+        _node(
+            "sim_lab",
+            SimLabParameters,
+            values,
+            task=study.task,
+            image_every=contract.executed_steps if values["lock_step"].lower() == "true" else 1,
+        ),
         _node(
             "policy",
             PolicyParameters,

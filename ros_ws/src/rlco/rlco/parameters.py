@@ -83,11 +83,16 @@ class SimLabParameters:
     repeat_s: float = parameter(
         0.3, "In lock step, repeat the observation after this long without a command (wall clock)."
     )
+    image_every: int = parameter(
+        1,
+        "In lock step, render only at every n-th step after a reset, for policies that look once a "
+        "chunk; a repeated observation always has images.",
+    )
     seed: int = parameter(0, "Seed of the sensor noise.")
 
     def __post_init__(self) -> None:
         """Check what must be set."""
-        _require(self, "twin", "task", "contract")
+        _require(self, "twin", "task", "contract", "image_every")
 
 
 @dataclass(frozen=True, kw_only=True)

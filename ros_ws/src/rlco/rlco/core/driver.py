@@ -19,7 +19,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Observed:
-    """One observation: policy images by camera, TCP pose `(4, 4)`, opening (m), capture stamp."""
+    """One observation: policy images by camera, TCP pose `(4, 4)`, opening (m), capture stamp.
+
+    Where the policy is not asked (`PolicyDriver.asks_at`) it may be without images.
+    """
 
     stamp_ns: int
     images: Mapping[str, NDArray[np.uint8]]
@@ -62,6 +65,10 @@ class PolicyDriver:
         self._asked: tuple[int, Future[NDArray[np.floating]]] | None = None
         self.steps = 0
         self.held = 0
+
+    def asks_at(self, stamp_ns: int) -> bool:
+        """Whether the observation of `stamp_ns` may be sent to the policy."""
+        return self._executor is not None or self._scheduler.needs_chunk(stamp_ns)
 
     def step(self, observed: Observed) -> Target:
         """Return the target from this observation on.

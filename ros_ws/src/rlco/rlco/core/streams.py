@@ -105,6 +105,11 @@ class Assembler:
         self._period_ns = period_ns
         self._max_age_ns = max_age_ns
         self._earliest_ns: int | None = None
+        self._needed = tuple(self.streams)
+
+    def need(self, names: Iterable[str]) -> None:
+        """From now on wait for these streams only; later snapshots hold them alone."""
+        self._needed = tuple(names)
 
     def push(self, name: str, stamp_ns: int, value: Any) -> Snapshot | None:
         """Take in a sample; return the snapshot that it completes, or None."""
@@ -131,12 +136,13 @@ class Assembler:
         return snapshot
 
     def _current(self) -> Snapshot | None:
-        newest = [stream.newest for stream in self.streams.values()]
+        needed = {name: self.streams[name] for name in self._needed}
+        newest = [stream.newest for stream in needed.values()]
         if any(sample is None for sample in newest):
             return None
         stamp_ns = min(sample.stamp_ns for sample in newest if sample is not None)
         samples: dict[str, Sample] = {}
-        for name, stream in self.streams.items():
+        for name, stream in needed.items():
             sample = stream.before(stamp_ns)
             if sample is None or stamp_ns - sample.stamp_ns > self._max_age_ns:
                 return None

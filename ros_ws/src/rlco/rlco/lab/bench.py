@@ -86,7 +86,7 @@ class SimulatedBench:
         self._pose: Array | None = None
         self._width_m: float | None = None
         self._held: tuple[Array, float] | None = None
-        self._steps = 0
+        self.steps = 0
         self._solved: Score | None = None
 
     def reset(self, initial: InitialCondition) -> None:
@@ -97,7 +97,7 @@ class SimulatedBench:
         """
         self.scene.reset(initial)
         self._pose = self._width_m = self._held = self._solved = None
-        self._steps = 0
+        self.steps = 0
         self.stamp_ns += self._contract.period_ns
 
     def offer_pose(self, stamp_ns: int, T_base_target: Array) -> bool:
@@ -138,15 +138,15 @@ class SimulatedBench:
         self._pose = self._width_m = None
         opening = min(max(width_m / self._contract.gripper_max_width_m, 0.0), 1.0)
         self.scene.step_to(pose, opening)
-        self._steps += 1
+        self.steps += 1
         self.stamp_ns += self._contract.period_ns
         status = self.scene.status()
         if status.success and self._solved is None:
-            self._solved = Score(success=True, milestone=status.milestone, steps=self._steps)
+            self._solved = Score(success=True, milestone=status.milestone, steps=self.steps)
         return fresh
 
     def score(self) -> Score:
         """Return how the trial since the last reset stands."""
         if self._solved is not None:
             return self._solved
-        return Score(success=False, milestone=self.scene.status().milestone, steps=self._steps)
+        return Score(success=False, milestone=self.scene.status().milestone, steps=self.steps)

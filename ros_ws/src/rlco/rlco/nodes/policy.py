@@ -109,6 +109,7 @@ class Policy(RlcoNode):
             executor=None if lock_step else self._thread,
             lead_steps=0 if lock_step else self._parameters.lead_steps,
         )
+        self._observer.assembler.need(self._observer.assembler.streams)
         snapshot = self._observer.assembler.restart(wire.stamp_ns(request.not_before))
         response.success = True
         if snapshot is not None:
@@ -130,7 +131,11 @@ class Policy(RlcoNode):
             return
         observed = Observed(
             stamp_ns=snapshot.stamp_ns,
-            images={name: snapshot[topics.image(name)] for name in self._contract.camera_names},
+            images={
+                name: snapshot[topics.image(name)]
+                for name in self._contract.camera_names
+                if topics.image(name) in snapshot.samples
+            },
             T_base_tcp=snapshot[topics.POSE],
             width_m=snapshot[topics.FINGERS],
         )
@@ -139,6 +144,10 @@ class Policy(RlcoNode):
         except (PolicyServerError, ContractMismatchError, ChunkError, UnsafeActionError) as error:
             self._fail(str(error))
             return
+        # Between chunks there is no need to wait for images; a simulated lab may not even render.
+        asks = self._driver.asks_at(snapshot.stamp_ns + self._contract.period_ns)
+        streams = self._observer.assembler.streams
+        self._observer.assembler.need(streams if asks else (topics.POSE, topics.FINGERS))
         self._commander.send(target, snapshot.stamp_ns)
 
     def _on_repeat(self, stamp_ns: int) -> None:

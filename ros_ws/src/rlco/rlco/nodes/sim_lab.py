@@ -53,7 +53,7 @@ class SimLab(RlcoNode):
         self._observation: dict[Publisher, Any] = {}
         self._advertise(lock_step)
         period_s = self._parameters.repeat_s if lock_step else self._contract.period_s
-        self._timer = self.wall_timer(period_s, self._publish if lock_step else self._tick)
+        self._timer = self.wall_timer(period_s, self._repeat if lock_step else self._tick)
         self._observe()
 
     def _advertise(self, lock_step: bool) -> None:
@@ -139,13 +139,17 @@ class SimLab(RlcoNode):
         self._observation = {}
         if self._parameters.lock_step:
             self._timer.reset()
-        self._publish()
+        self._publish(images=self._bench.steps % self._parameters.image_every == 0)
 
-    def _publish(self) -> None:
+    def _repeat(self) -> None:
+        self._publish(images=True)
+
+    def _publish(self, *, images: bool) -> None:
         """Publish the observation; what nobody listens to is neither measured nor published."""
         stamp_ns = self._bench.stamp_ns
         for publisher, measure in self._measurements:
-            if publisher.get_subscription_count() == 0:
+            unwanted = publisher.msg_type is Image and not images
+            if unwanted or publisher.get_subscription_count() == 0:
                 continue
             if publisher not in self._observation:
                 self._observation[publisher] = measure(stamp_ns)
