@@ -54,19 +54,21 @@ class Demo:
     """What the robot learns."""
     gap: float = 1.0
     """How far the hidden lab is from the twin (1 = camera 2-3 cm and 2 degrees, other physics)."""
-    real_demos: int = 25
+    real_demos: int = 30
     """Demonstrations collected in the lab, through ROS."""
-    sim_demos: int = 200
+    sim_demos: int = 150
     """Demonstrations generated in the training twin."""
     alpha: float = 0.6
     """Share of sim samples in stage I co-training."""
-    stage1_steps: int = 2500
+    stage1_steps: int = 1400
     """Gradient steps of stage I (real-only and co-training alike)."""
     beta: float = 0.5
     """Weight of the supervised loss on real demos in stage II."""
-    iterations: int = 45
+    iterations: int = 26
     """PPO iterations of stage II."""
-    sim_episodes: int = 300
+    iteration_episodes: int = 144
+    """Exploring episodes of one iteration."""
+    sim_episodes: int = 200
     """Episodes of the final evaluation in the twin, for each policy."""
     trials: int = 30
     """Initial conditions in the lab; each policy meets each of them once."""
@@ -239,7 +241,9 @@ def run_seed(demo: Demo, seed: int) -> Path:
         f"5/9  Stage I: supervised co-training on real and sim (alpha {demo.alpha})",
         command("rlco-train", "stage1", **mix, **stage1),
     )
-    ppo = {"real": real, "beta": demo.beta, "iterations": demo.iterations, "seed": seed}
+    ppo = {"real": real, "beta": demo.beta, "seed": seed}
+    ppo |= {"iterations": demo.iterations, "episodes": demo.iteration_episodes}
+    ppo |= {"final": "last", "evaluate_every": 6}
     start = checkpoints["sft-co-training"]
     run.step(
         "rl-co",
