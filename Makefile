@@ -13,7 +13,7 @@ SETUP := $(PYTHON) scripts/setup.py $(if $(TORCH_INDEX),--torch-index $(TORCH_IN
 IN_VENV := source $(VENV)/bin/rlco-env.sh &&
 LINTED := datasets calibration evaluation trainer policy_server ros_ws/src scripts tests benchmarks
 TYPED := datasets/rlco_datasets calibration/rlco_calibration evaluation/rlco_evaluation \
-	trainer/rlco_trainer policy_server/rlco_policy_server ros_ws/src/rlco/rlco scripts/setup.py scripts/demo.py
+	trainer/rlco_trainer policy_server/rlco_policy_server ros_ws/src/rlco/rlco scripts/setup.py scripts/demo.py scripts/demo_table.py
 
 # Quiet, offline and local.
 export MPLBACKEND := Agg
@@ -45,6 +45,7 @@ demo: setup ## the whole mission on a simulated lab, ending in a report (ARGS="-
 
 demo-seeds: setup ## the demo with three seeds, as in the README's table
 	@$(IN_VENV) python scripts/demo.py --seeds 0 1 2 $(ARGS)
+	@$(IN_VENV) python scripts/demo_table.py
 
 test: setup-tests ## all tests (ARGS="-k name" to choose)
 	@$(IN_VENV) $(PYTEST) $(ARGS)
