@@ -27,8 +27,8 @@ from scipy.spatial.transform import Rotation
 
 CAMERA_SHIFT_M = (0.02, 0.03)
 CAMERA_TURN_RAD = (math.radians(1.6), math.radians(2.4))
-COLOUR_SHIFT = 0.15
-LEAST_COLOUR_SHIFT = 0.05
+COLOUR_SHIFT = 0.08
+LEAST_COLOUR_SHIFT = 0.03
 AMBIENT_FACTOR = (0.6, 0.8)
 DIRECTIONAL_FACTOR = (0.75, 1.2)
 LIGHT_TURN_RAD = 0.3
