@@ -101,7 +101,7 @@ def test_a_study_is_run_to_its_end(domain, tmp_path, bench_file, server):
         assert record.policy_id == record.code
         frames = sorted((ledger_path.parent / record.frames).glob("*.jpg"))
         # One at every fourth step; the one after the last step may come too late.
-            assert len(frames) in ((1, 2) if solvable else (5, 6))
+        assert len(frames) in ((1, 2) if solvable else (5, 6))
     assert {session.rsplit("-", 2)[0] for session in server.sessions} == {"lab"}
 
 
