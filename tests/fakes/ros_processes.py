@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 180.0
 """Generous: a busy machine is no failure."""
 
 
