@@ -325,8 +325,8 @@ def run_trials(run: Run) -> None:
 
 def report_inputs(run: Run) -> ReportInputs:
     """Return what the report is made from: ledger, curves, sim results, artefacts, commands."""
-    stage1 = ("sft/loss", "sft/validation_loss")
-    rl = ("eval/success_rate", "rollout/success_rate", "gradient/beta_sft_over_rl")
+    stage1 = ("loss", "translation", "gripper")
+    rl = ("validation/success", "rollout/success", "gradient/beta_sft_over_rl")
     return ReportInputs(
         study="study/study.yaml",
         ledger="ledger.jsonl",
