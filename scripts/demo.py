@@ -133,7 +133,7 @@ class Run:
         started = time.monotonic()
         for i, command in enumerate(commands):
             execute(command, self.folder / "logs" / f"{name}{i or ''}.log")
-        self.finish(name, [shlex.join(c) for c in commands], time.monotonic() - started)
+        self.finish(name, [typed(c) for c in commands], time.monotonic() - started)
 
     def finish(self, name: str, commands: list[str], seconds: float) -> None:
         """Note that a step is done."""
@@ -142,13 +142,18 @@ class Run:
         print(f"   took {seconds:.0f} s", flush=True)
 
 
+def typed(command: list[str]) -> str:
+    """Return a command as a person would type it, in an activated environment."""
+    return shlex.join([Path(command[0]).name, *command[1:]])
+
+
 def execute(command: list[str], log: Path) -> None:
     """Run one command, showing its output and keeping it in `log`.
 
     Raises:
         StepFailedError: with the command and its log, if it exits with an error.
     """
-    print("   $ " + shlex.join([Path(command[0]).name, *command[1:]]), flush=True)
+    print(f"   $ {typed(command)}", flush=True)
     with log.open("wb") as file:
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert child.stdout is not None
@@ -162,7 +167,7 @@ def execute(command: list[str], log: Path) -> None:
             stop(child)
             raise
     if code:
-        raise StepFailedError(f"`{shlex.join(command)}` ended with exit code {code}; see {log}")
+        raise StepFailedError(f"`{typed(command)}` ended with exit code {code}; see {log}")
 
 
 def stop(child: subprocess.Popen[bytes]) -> None:
@@ -184,7 +189,7 @@ def policy_server(command: list[str], ready: Path, log: Path) -> Iterator[str]:
         StepFailedError: if the server ends or does not get ready in time.
     """
     ready.unlink(missing_ok=True)
-    print("   $ " + shlex.join([Path(command[0]).name, *command[1:]]), flush=True)
+    print(f"   $ {typed(command)}", flush=True)
     with log.open("wb") as file:
         child = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
         try:
@@ -320,7 +325,7 @@ def run_trials(run: Run) -> None:
             f"frames:={at / 'frames'}",
         )
         execute(trials, at / "logs" / "trials.log")
-    run.finish("trials", [shlex.join(serve), shlex.join(trials)], time.monotonic() - started)
+    run.finish("trials", [typed(serve), typed(trials)], time.monotonic() - started)
 
 
 def report_inputs(run: Run) -> ReportInputs:
@@ -338,7 +343,7 @@ def report_inputs(run: Run) -> ReportInputs:
                 label="real-only", path="real-only/metrics.jsonl", scalars=stage1, group="Stage I"
             ),
             Curve(
-                label="SFT co-training",
+                label="sft-co-training",
                 path="sft-co-training/metrics.jsonl",
                 scalars=stage1,
                 group="Stage I",
