@@ -65,6 +65,8 @@ class Commands:
         request = StartEpisode.Request(
             task="pick_and_place", instruction="go", source="real", operator_name="test"
         )
+        if self.pose is not None:  # commands for earlier steps may still be on their way
+            request.not_before = self.pose.header.stamp
         for name, value in changes.items():
             setattr(request, name, value)
         return self.client.call(StartEpisode, "recorder/start", request)
@@ -72,7 +74,10 @@ class Commands:
     def stop(self, outcome="success"):
         from rlco_msgs.srv import StopEpisode
 
-        return self.client.call(StopEpisode, "recorder/stop", StopEpisode.Request(outcome=outcome))
+        request = StopEpisode.Request(outcome=outcome)
+        if self.last is not None:  # the last command may still be on its way
+            request.last_step, self.last = self.last, None
+        return self.client.call(StopEpisode, "recorder/stop", request)
 
     def until_recording(self):
         self.client.until(lambda: self.listeners() >= 2, "the recorder to listen")

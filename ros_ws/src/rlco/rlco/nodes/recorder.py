@@ -119,8 +119,7 @@ class Recorder(RlcoNode):
             )
         if not response.message:
             try:
-                self._request = request
-                self._metadata("success")
+                self._metadata(request, "success")  # refuse now what could not be written later
                 self._session.start()
             except (ValueError, SessionError) as error:
                 response.message = str(error)
@@ -128,6 +127,7 @@ class Recorder(RlcoNode):
             self._diagnostics.error(f"did not start: {response.message}")
             return response
         self._begin()
+        self._request = request
         self._not_before_ns = wire.stamp_ns(request.not_before)
         # The first observation of a scene that was just reset came before this request.
         for topic, (stamp_ns, value) in self._latest.items():
@@ -154,7 +154,7 @@ class Recorder(RlcoNode):
             return response
         last_ns = wire.stamp_ns(request.last_step)
         await _Until(lambda: self._arrived(last_ns), LAST_SAMPLES_S)
-        metadata = self._metadata(request.outcome)
+        metadata = self._metadata(self._request, request.outcome)
         writing = self._writer.write(self._streams, metadata, last_ns=last_ns)
         await _Until(writing.done)
         self._report(writing, response)
@@ -179,8 +179,7 @@ class Recorder(RlcoNode):
         newest = [stream.newest for stream in self._streams.all]
         return all(sample is not None and sample.stamp_ns >= last_ns for sample in newest)
 
-    def _metadata(self, outcome: Any) -> EpisodeMetadata:
-        request = self._request
+    def _metadata(self, request: StartEpisode.Request, outcome: Any) -> EpisodeMetadata:
         condition = request.initial_condition if request.has_initial_condition else None
         return EpisodeMetadata(
             source=request.source,
