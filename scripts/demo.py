@@ -40,6 +40,7 @@ CRITERIA = {
 }
 TIME_LIMIT_S = 6.0
 SERVER_START_TIMEOUT_S = 120.0
+DOMAIN, DOMAINS = 60, 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +119,11 @@ class Run:
         partial = self.journal.with_suffix(".partial")
         partial.write_text(json.dumps(self.record, indent=1))
         partial.replace(self.journal)
+
+    @property
+    def domain(self) -> str:
+        """The ROS domain as an argument: a lab started by hand keeps out of the demo's."""
+        return f"domain:={DOMAIN + self.seed % DOMAINS}"
 
     @property
     def commands(self) -> list[str]:
@@ -223,7 +229,7 @@ def run_seed(demo: Demo, seed: int) -> Path:
         "1/9  Draw a hidden lab: another camera pose, light, colours, friction and arm",
         command("rlco-lab", "draw", twin=bench, seed=1000 + seed, gap=demo.gap, out=lab),
     )
-    collect = (f"twin:={lab}", f"bench:={bench}", f"task:={task}", f"store:={real}")
+    collect = (f"twin:={lab}", f"bench:={bench}", f"task:={task}", f"store:={real}", run.domain)
     run.step(
         "collect",
         f"2/9  Collect {demo.real_demos} demonstrations in the lab, over ROS 2",
@@ -322,7 +328,7 @@ def run_trials(run: Run) -> None:
         trials = command(
             *("rlco-up", "eval", f"twin:={at / 'lab' / 'hidden.yaml'}", f"server:={url}"),
             *(f"study:={study / 'study.yaml'}", f"ledger:={at / 'ledger.jsonl'}"),
-            f"frames:={at / 'frames'}",
+            *(f"frames:={at / 'frames'}", run.domain),
         )
         execute(trials, at / "logs" / "trials.log")
     run.finish("trials", [typed(serve), typed(trials)], time.monotonic() - started)
@@ -367,13 +373,8 @@ def report_inputs(run: Run) -> ReportInputs:
 
 def git_commit() -> str:
     """Return the checkout's commit, marked `+changes` where it differs; "" outside of git."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=12", "--dirty=+changes"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        check=False,
-    )
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+changes"]
+    described = subprocess.run(git, capture_output=True, text=True, check=False)
     return described.stdout.strip()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy.stats import t as student_t
 
@@ -66,19 +66,24 @@ def markdown_table(rates: Rates, comparisons: Sequence[tuple[str, str]]) -> str:
         "|---|" + "---|" * len(places),
     ]
     for policy in policies:
-        lines.append(_row(policy, [rates[place][policy] for place in places]))
+        lines.append(_row(policy, [rates[place][policy] for place in places], lowest=0.0))
     for new, old in comparisons:
         gains = [
             [a - b for a, b in zip(rates[place][new], rates[place][old], strict=True)]
             for place in places
         ]
-        lines.append(_row(f"*{new} minus {old}*", gains))
+        lines.append(_row(f"*{new} minus {old}*", gains, lowest=-1.0))
     return "\n".join(lines) + "\n"
 
 
-def _row(name: str, columns: Sequence[Sequence[float]]) -> str:
+def _row(name: str, columns: Sequence[Sequence[float]], lowest: float) -> str:
+    """Return a row; what lies outside of [lowest, 1] is cut off the t intervals."""
     cells = []
     for values in columns:
         each = ", ".join(f"{100 * value:.0f}" for value in values)
-        cells.append(f"{mean_over_seeds(values)} ({each})")
+        mean = mean_over_seeds(values)
+        if mean.interval is not None:
+            inside = Interval(low=max(lowest, mean.interval.low), high=min(1.0, mean.interval.high))
+            mean = replace(mean, interval=inside)
+        cells.append(f"{mean} ({each})")
     return f"| {name} | " + " | ".join(cells) + " |"

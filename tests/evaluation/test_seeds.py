@@ -35,5 +35,5 @@ def test_interval_moves_with_the_values(values: list[float], shift: float) -> No
 
 def test_table_pairs_seeds_before_averaging() -> None:
     table = markdown_table({"lab": {"old": [0.2, 0.4], "new": [0.3, 0.5]}}, [("new", "old")])
-    assert "| new | 40 [-87, 167] (30, 50) |" in table
+    assert "| new | 40 [0, 100] (30, 50) |" in table
     assert "| *new minus old* | 10 [10, 10] (10, 10) |" in table
