@@ -90,9 +90,9 @@ class LabView:
         """Refuse: a bench does not publish contact forces.
 
         Raises:
-            NotImplementedError: always; an expert must do with what a person sees.
+            RuntimeError: always; an expert must do with what a person sees.
         """
-        raise NotImplementedError(f"the force on {name!r} is not known outside the simulator")
+        raise RuntimeError(f"the force on {name!r} is not known outside the simulator")
 
     @property
     def _now(self) -> Seen:
