@@ -1,0 +1,37 @@
+"""The parameters of the policy node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlco_calibration.twin import Workspace
+
+from rlco.parameters.base import parameter
+from rlco.parameters.bench import BenchParameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyParameters(BenchParameters):
+    """The policy node."""
+
+    server: str = parameter("", "URL of the policy server, e.g. http://127.0.0.1:8000.")
+    timeout_s: float = parameter(
+        5.0, "A server that takes longer (s) to answer is down.", low=0.01, high=600.0
+    )
+    lead_steps: int = parameter(
+        1,
+        "By the wall clock, ask this many steps before the executed part of a chunk ends.",
+        low=0,
+        high=1000,
+    )
+    workspace_low_m: tuple[float, float, float] = parameter(
+        Workspace().low_m, "Lowest TCP target (x, y, z), base frame."
+    )
+    workspace_high_m: tuple[float, float, float] = parameter(
+        Workspace().high_m, "Highest TCP target (x, y, z), base frame."
+    )
+
+    def __post_init__(self) -> None:
+        """Check ranges and what must be set."""
+        super().__post_init__()
+        self.require("server")
