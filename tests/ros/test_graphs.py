@@ -190,6 +190,8 @@ def test_every_node_ends_with_0_on_a_signal(domain, tmp_path, bench_file, server
             watcher.until(
                 lambda: names <= set(watcher.node.get_node_names()), "every node to be there"
             )
+            ended = [item for item in running if item.process.poll() is not None]
+            assert not ended, "".join(item.output for item in ended)
             watcher.until(lambda: server.sessions, "a trial to be under way")
         for item in running:
             item.process.send_signal(number)

@@ -76,14 +76,16 @@ class Evaluation(RlcoNode):
             self.create_subscription(Image, camera, self._frames_append, qos)
         self._reset = self.create_client(ResetScene, topics.RESET_SCENE)
         self._score = self.create_client(ScoreTrial, topics.SCORE_TRIAL)
-        self._check = self.create_client(Trigger, topics.CHECK_POLICY)
         self._start = self.create_client(StartPolicy, topics.START_POLICY)
         self._stop = self.create_client(Trigger, topics.STOP_POLICY)
+        # Discovered in this order: once the last one's answers arrive, so do those of the others.
+        self._check = self.create_client(Trigger, topics.CHECK_POLICY)
 
     def run(self) -> int:
         """Run every trial that is still to be run."""
         if not self.runtime.spin_until(self._reset.service_is_ready, START_TIMEOUT_S):
             raise NodeError(f"no bench: service {topics.RESET_SCENE} did not appear")
+        self.runtime.call(self._score, ScoreTrial.Request(), repeatable=True, timeout_s=60.0)
         while remaining := self._ledger.remaining(self._study):
             self._require_policy()
             trial = remaining[0]
@@ -107,7 +109,9 @@ class Evaluation(RlcoNode):
         """Wait until the policy could start: a server that is down must not use up attempts."""
         deadline_s = time.monotonic() + self._parameters.patience_s
         while True:
-            reply = self.runtime.call(self._check, Trigger.Request(), timeout_s=START_TIMEOUT_S)
+            reply = self.runtime.call(
+                self._check, Trigger.Request(), timeout_s=START_TIMEOUT_S, repeatable=True
+            )
             if reply.success:
                 return
             if time.monotonic() > deadline_s:
@@ -187,7 +191,7 @@ class Evaluation(RlcoNode):
             )
 
     def _scored(self) -> Scored:
-        reply = self.runtime.call(self._score, ScoreTrial.Request())
+        reply = self.runtime.call(self._score, ScoreTrial.Request(), repeatable=True)
         if not reply.valid:
             raise VoidTrialError(f"the bench could not score the trial: {reply.message}")
         return Scored(success=reply.success, milestone=reply.milestone, steps=reply.steps)

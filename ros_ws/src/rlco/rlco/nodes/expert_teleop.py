@@ -81,6 +81,7 @@ class ExpertTeleop(RlcoNode):
     def _wait_for_listeners(self) -> None:
         if not self.runtime.spin_until(self._reset.service_is_ready, START_TIMEOUT_S):
             raise NodeError(f"no lab: service {topics.RESET_SCENE} did not appear")
+        self.runtime.call(self._score, ScoreTrial.Request(), repeatable=True, timeout_s=60.0)
         found = self.runtime.spin_until(
             lambda: (
                 self._commander.listeners() >= LISTENERS

@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 WAKE_S = 0.2
 """How long a signal may wait for the spin loop to see it."""
+REPEAT_S = 5.0
+"""How long an answer may take before a repeatable request is sent again."""
 COMMAND_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10)
 
 
@@ -92,23 +94,38 @@ class Runtime:
         """Run callbacks until the process is asked to end."""
         self.spin_until(lambda: False)
 
-    def call(self, client: Client, request: Any, *, timeout_s: float = 10.0) -> Any:
+    def call(
+        self, client: Client, request: Any, *, timeout_s: float = 10.0, repeatable: bool = False
+    ) -> Any:
         """Call a service and return its response.
+
+        A service can be in sight while its answers are not yet heard here: the two directions are
+        discovered apart, and an answer sent in between is lost. A `repeatable` request, which does
+        no harm when it is served twice, is therefore sent again while no answer has come.
 
         Raises:
             NodeError: if the service is not there or does not answer, naming it.
             StoppedError: if the process was asked to end.
         """
+        deadline_s = time.monotonic() + timeout_s
         if not self.spin_until(client.service_is_ready, timeout_s):
             raise NodeError(
                 f"service {client.srv_name} is not there after {timeout_s:.0f} s. Is its node "
                 "running, in the same namespace and ROS_DOMAIN_ID?"
             )
-        future = client.call_async(request)
-        if not self.spin_until(future.done, timeout_s):
-            client.remove_pending_request(future)
+        futures = []
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            futures.append(client.call_async(request))
+            wait_s = min(left_s, REPEAT_S) if repeatable else left_s
+            if self.spin_until(lambda: any(future.done() for future in futures), wait_s):
+                break
+        answered = [future for future in futures if future.done()]
+        for future in futures:
+            if not future.done():
+                client.remove_pending_request(future)
+        if not answered:
             raise NodeError(f"service {client.srv_name} did not answer within {timeout_s:.0f} s")
-        return future.result()
+        return answered[0].result()
 
     def close(self) -> None:
         """Shut the executor down."""
