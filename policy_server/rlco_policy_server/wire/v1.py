@@ -1,8 +1,12 @@
-"""Our own protocol, `POST /v1/infer`: one observation in, one chunk of actions out, as msgpack.
+"""Our own messages, of `POST /v1/infer` and `/v1/stream`: observation in, chunk of actions out.
 
-Request: `images` {camera: uint8 (H, W, 3) RGB, source frame or policy image}, `state` (S,) float,
+Request, as msgpack: `images` {camera: uint8 (H, W, 3) RGB, source frame or policy image, or the map
+`{"jpeg": <bin>}`}, `state` (S,) float,
 `instruction`, `session`, `step`, `stamp_ns` (capture time of the observation), `contract_id`, and
-optionally `policy` (an alias) and `contract` (in full, so that a refusal can name what differs).
+optionally `policy` (an alias), `contract` (in full, so that a refusal can name what differs),
+`deadline_s` (an answer later than this after arrival is of no use), and for real-time chunking
+`prefix` (K, 7) float (the actions not yet executed when the observation was captured) with
+`delay_s` (how long an answer takes to arrive, as the client measured it).
 
 Reply: `actions` (horizon, 7) float32, `target_times_ns` (horizon,) int64, `policy_id`, `session`
 and `step` of the request it answers, `timing` {queue_ms, infer_ms, total_ms}.
@@ -17,16 +21,27 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rlco_datasets.contract import ACTION_DIM
 
-from rlco_policy_server.wire.arrays import WireError, decode_array, encode_array, pack, show, unpack
+from rlco_policy_server.wire.arrays import (
+    MAX_MESSAGE_BYTES,
+    WireError,
+    decode_array,
+    encode_array,
+    pack,
+    show,
+    unpack,
+)
+from rlco_policy_server.wire.jpeg import decode_jpeg, encode_jpeg
 
 CONTENT_TYPE = "application/msgpack"
 MAX_CAMERAS = 16
 MAX_NAME = 128
 MAX_INSTRUCTION = 4096
 MAX_INT = 2**63 - 1
+MAX_WAIT_S = 600.0
 REQUEST_FIELDS = ("images", "state", "instruction", "session", "step", "stamp_ns", "contract_id")
-OPTIONAL_FIELDS = ("policy", "contract")
+OPTIONAL_FIELDS = ("policy", "contract", "deadline_s", "prefix", "delay_s")
 REPLY_FIELDS = ("actions", "target_times_ns", "policy_id", "session", "step", "timing")
 
 
@@ -35,7 +50,9 @@ class InferRequest:
     """One observation, as it came over the wire: well-formed, not yet checked against a contract.
 
     `state` is `(S,) float32` in the contract's layout; `stamp_ns` is when the observation was
-    captured, on the client's clock.
+    captured, on the client's clock. `deadline_s` counts from arrival. `prefix` is `(K, 7) float32`,
+    contract units: what the client executes from the capture on as long as no answer comes;
+    `delay_s` is the latency it measured. An empty `session` belongs to no session.
     """
 
     images: Mapping[str, NDArray[np.uint8]]
@@ -47,6 +64,9 @@ class InferRequest:
     contract_id: str
     policy: str | None = None
     contract: Mapping[str, Any] | None = None
+    deadline_s: float | None = None
+    prefix: NDArray[np.float32] | None = None
+    delay_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +99,15 @@ class Reply:
         return self.timing.infer_ms
 
 
-def encode_request(request: InferRequest) -> bytes:
-    """Return the body of a request."""
+def encode_request(request: InferRequest, *, jpeg_quality: int | None = None) -> bytes:
+    """Return the body of a request; with a `jpeg_quality` (1 to 100) images travel as JPEG."""
     message: dict[str, Any] = {
-        "images": {name: encode_array(image) for name, image in request.images.items()},
+        "images": {
+            name: encode_array(image)
+            if jpeg_quality is None
+            else {"jpeg": encode_jpeg(image, jpeg_quality)}
+            for name, image in request.images.items()
+        },
         "state": encode_array(np.asarray(request.state, np.float32)),
         "instruction": request.instruction,
         "session": request.session,
@@ -94,6 +119,12 @@ def encode_request(request: InferRequest) -> bytes:
         message["policy"] = request.policy
     if request.contract is not None:
         message["contract"] = dict(request.contract)
+    if request.deadline_s is not None:
+        message["deadline_s"] = request.deadline_s
+    if request.prefix is not None:
+        message["prefix"] = encode_array(np.asarray(request.prefix, np.float32))
+    if request.delay_s is not None:
+        message["delay_s"] = request.delay_s
     return pack(message)
 
 
@@ -110,8 +141,9 @@ def decode_request(body: bytes) -> InferRequest:
     if contract is not None and not isinstance(contract, dict):
         raise WireError(f"contract: expected a map of its fields, got {show(contract)}")
     policy = message.get("policy")
+    prefix = message.get("prefix")
     return InferRequest(
-        images={_text(name, "images", MAX_NAME): _image(name, v) for name, v in images.items()},
+        images=_images(images),
         state=_floats(message["state"], "state", dims=1),
         instruction=_text(message["instruction"], "instruction", MAX_INSTRUCTION),
         session=_text(message["session"], "session", MAX_NAME),
@@ -120,6 +152,9 @@ def decode_request(body: bytes) -> InferRequest:
         contract_id=_text(message["contract_id"], "contract_id", MAX_NAME),
         policy=None if policy is None else _text(policy, "policy", MAX_NAME),
         contract=contract,
+        deadline_s=_seconds(message.get("deadline_s"), "deadline_s"),
+        prefix=None if prefix is None else _actions(prefix, "prefix"),
+        delay_s=_seconds(message.get("delay_s"), "delay_s"),
     )
 
 
@@ -178,8 +213,23 @@ def _check_fields(
         )
 
 
+def _images(encoded: Mapping[str, Any]) -> dict[str, NDArray[np.uint8]]:
+    images: dict[str, NDArray[np.uint8]] = {}
+    total = 0
+    for name, value in encoded.items():
+        images[_text(name, "images", MAX_NAME)] = image = _image(name, value)
+        total += image.nbytes
+        if total > MAX_MESSAGE_BYTES:  # a JPEG may hold far more pixels than bytes
+            raise WireError(
+                f"images: over {MAX_MESSAGE_BYTES} bytes of pixels; send the contract's resolution"
+            )
+    return images
+
+
 def _image(camera: str, value: Any) -> NDArray[np.uint8]:
     field = f"images[{show(camera)}]"
+    if isinstance(value, dict) and value.keys() == {"jpeg"}:
+        return decode_jpeg(value["jpeg"], field=field)
     array = decode_array(value, field=field)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise WireError(
@@ -197,6 +247,22 @@ def _floats(value: Any, field: str, *, dims: int) -> NDArray[np.float32]:
         )
     with np.errstate(over="ignore"):  # too large for float32 becomes inf, refused later as such
         return np.asarray(array, np.float32)
+
+
+def _actions(value: Any, field: str) -> NDArray[np.float32]:
+    actions = _floats(value, field, dims=2)
+    if actions.shape[1] != ACTION_DIM or not np.isfinite(actions).all():
+        raise WireError(f"{field}: expected finite actions (n, {ACTION_DIM}), got {actions.shape}")
+    return actions
+
+
+def _seconds(value: Any, field: str) -> float | None:
+    if value is None:
+        return None
+    seconds = _number(value, field)
+    if not 0 <= seconds <= MAX_WAIT_S:
+        raise WireError(f"{field}: expected seconds in [0, {MAX_WAIT_S}], got {show(value)}")
+    return seconds
 
 
 def _text(value: Any, field: str, limit: int) -> str:
