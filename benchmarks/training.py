@@ -27,7 +27,6 @@ from rlco_calibration.twin import load_twin
 from rlco_datasets.contract import franka_compact
 from rlco_datasets.episode import Episode, EpisodeMetadata
 from rlco_datasets.store import EpisodeStore
-from rlco_trainer.data import tensors
 from rlco_trainer.run_folder import read_metrics
 from rlco_trainer.sim import make_pool, write_demonstrations
 from rlco_trainer.stage1 import Stage1Config, Stage1Run, run_stage1
@@ -103,12 +102,11 @@ def stage1_rows(arguments: Arguments, folder: Path) -> list[dict[str, Any]]:
         steps=10_000,
     )
     whole, bare = Stage1Run(config), Stage1Run(config)
-    observation, actions, mask = tensors(bare.mixture.next(config.batch)[0])
-    features = bare.policy.encode(observation)
+    drawn = bare.draw()
     ours, peer = [], []
     for block in range(arguments.blocks + 1):
         mine = seconds(arguments.steps, whole.update)
-        theirs = seconds(arguments.steps, lambda: bare.descend(features, actions, mask))
+        theirs = seconds(arguments.steps, lambda: bare.descend([drawn]))
         if block > 0:
             ours.append(arguments.steps * config.batch / mine)
             peer.append(arguments.steps * config.batch / theirs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,7 +35,7 @@ class Batch:
 
 
 class ChunkSource:
-    """The steps of one store as training samples; row r is step r of all episodes joined."""
+    """The steps of one store's episodes as samples; row r is step r of those episodes joined."""
 
     def __init__(
         self,
@@ -43,10 +43,16 @@ class ChunkSource:
         *,
         cache: Literal["memory", "disk"] = "memory",
         horizon: int | None = None,
+        episodes: Sequence[int] | None = None,
     ) -> None:
         """Read states and actions; with `cache="memory"`, the images too, as uint8.
 
-        `horizon` is the contract's unless given. Episodes appended later are not seen.
+        `horizon` is the contract's and `episodes` are all, unless given. Episodes appended later
+        are not seen.
+
+        Raises:
+            ValueError: if an argument is impossible.
+            IndexError: if the store has no such episode.
         """
         if cache not in ("memory", "disk"):
             raise ValueError(f"cache must be 'memory' or 'disk', got {cache!r}")
@@ -56,17 +62,24 @@ class ChunkSource:
         self.store = store
         self.contract = store.contract
         self.horizon = horizon
-        lengths = store.lengths
-        self._ends = np.repeat(store.ends, lengths)
-        self._episodes = np.repeat(np.arange(len(store)), lengths)
+        chosen = np.arange(len(store)) if episodes is None else np.asarray(episodes, np.int64)
+        if chosen.size and not 0 <= chosen.min() <= chosen.max() < len(store):
+            raise IndexError(f"episodes {chosen.tolist()} of {store.path}, which has {len(store)}")
+        self.episodes = tuple(chosen.tolist())
+        lengths = store.lengths[chosen]
+        self._ends = np.repeat(np.cumsum(lengths), lengths)
         self._starts = self._ends - np.repeat(lengths, lengths)
-        self._instructions = [store.metadata(i).instruction for i in range(len(store))]
-        self._state = store.steps(STATE, slice(None))
-        self._actions = store.steps(ACTION, slice(None))
+        self._episodes = np.repeat(np.arange(len(chosen)), lengths)
+        self._instructions = [store.metadata(i).instruction for i in self.episodes]
+        firsts = np.repeat(store.ends[chosen] - lengths, lengths)
+        self._rows = firsts + np.arange(len(self._ends)) - self._starts
+        rows = slice(None) if episodes is None else self._rows
+        self._state = store.steps(STATE, rows)
+        self._actions = store.steps(ACTION, rows)
         self._images: dict[str, NDArray[np.uint8]] | None = None
         if cache == "memory":
             names = self.contract.camera_names
-            self._images = {name: store.steps(CAMERA + name, slice(None)) for name in names}
+            self._images = {name: store.steps(CAMERA + name, rows) for name in names}
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -98,7 +111,7 @@ class ChunkSource:
         if self._images is not None:
             return {name: np.take(frames, rows, axis=0) for name, frames in self._images.items()}
         names = self.contract.camera_names
-        return {name: self.store.steps(CAMERA + name, rows) for name in names}
+        return {name: self.store.steps(CAMERA + name, self._rows[rows]) for name in names}
 
 
 class Mixture:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,6 +67,19 @@ def test_every_chunk_is_cut_from_its_own_episode(real: EpisodeStore) -> None:
 def test_disk_and_memory_agree(real: EpisodeStore) -> None:
     rows = [20, 3, 3, 0, 11]
     assert_equal(ChunkSource(real).batch(rows), ChunkSource(real, cache="disk").batch(rows))
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_a_choice_of_episodes_is_all_that_is_seen(real: EpisodeStore, cache: Any) -> None:
+    whole, last = ChunkSource(real), ChunkSource(real, cache=cache, episodes=[len(real) - 1])
+    first = int(real.ends[-2])
+    rows = np.arange(len(last))
+    assert len(last) == int(real.lengths[-1])
+    assert_equal(last.batch(rows), whole.batch(rows + first))
+    swapped = ChunkSource(real, cache=cache, episodes=[1, 0])
+    assert_equal(swapped.batch([0]), whole.batch([int(real.ends[0])]))
+    with pytest.raises(IndexError, match="which has"):
+        ChunkSource(real, episodes=[len(real)])
 
 
 def test_a_batch_is_a_copy(real: EpisodeStore) -> None:

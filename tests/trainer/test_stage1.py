@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes.episodes import make_store
+from fakes.episodes import make_episode, make_store
 from rlco_datasets.contract import franka_compact
+from rlco_datasets.store import EpisodeStore
 from rlco_trainer.checkpoint import load_policy
 from rlco_trainer.cli import main
 from rlco_trainer.data import DataError, open_demonstrations
+from rlco_trainer.precision import DeviceError
 from rlco_trainer.run_folder import RunError, read_metrics
-from rlco_trainer.stage1 import Stage1Config, learning_rate, run_stage1
+from rlco_trainer.stage1 import Stage1Config, Stage1Run, learning_rate, run_stage1
 
 WEIGHTS = "checkpoint/model.safetensors"
 
@@ -59,6 +61,82 @@ def test_the_drawn_share_of_sim_is_alpha(stores, alpha):
         sim += sum(count for label, count in counts.items() if label.startswith("sim"))
     assert n == 4000
     assert sim / n == pytest.approx(alpha, abs=4 * (alpha * (1 - alpha) / n) ** 0.5)
+
+
+def shares(mixture, label_part):
+    counts = [0, 0]
+    for _ in range(40):
+        for label, count in mixture.next(100)[1].items():
+            counts[0] += count
+            counts[1] += count * (label_part in label)
+    return counts[1] / counts[0]
+
+
+def test_tasks_are_drawn_alike_where_asked(tmp_path):
+    for name, task, lengths in (("a", "pick", (30, 30, 30)), ("b", "push", (10,))):
+        make_store(tmp_path / name, franka_compact(), lengths, task=task)
+    demos = open_demonstrations([str(tmp_path / "a"), str(tmp_path / "b")], [])
+    assert shares(demos.mixture(0.0, seed=1), "push") == pytest.approx(0.1, abs=0.03)
+    by_task = demos.mixture(0.0, seed=1, balance="tasks")
+    assert shares(by_task, "push") == pytest.approx(0.5, abs=0.04)
+    weighted = demos.mixture(0.0, seed=1, weights={"real": (1.0, 9.0)})
+    assert shares(weighted, "push") == pytest.approx(0.5, abs=0.04)
+    with pytest.raises(DataError, match="1 numbers for 2 real stores"):
+        demos.mixture(0.0, seed=1, weights={"real": (1.0,)})
+
+
+def test_failures_are_not_imitated(tmp_path):
+    contract = franka_compact()
+    make_store(tmp_path / "mixed", contract, (12,))
+    with EpisodeStore.open(tmp_path / "mixed", "a") as store:
+        store.append(make_episode(contract, 20, 5, outcome="failure"))
+    demos = open_demonstrations([str(tmp_path / "mixed")], [])
+    assert [len(part.source) for part in demos.parts] == [12]
+    make_store(tmp_path / "failed", contract, (12,), outcome="failure")
+    with pytest.raises(DataError, match="no complete and successful episode"):
+        open_demonstrations([str(tmp_path / "failed")], [])
+
+
+def test_held_out_episodes_are_measured_and_never_drawn(stores, tmp_path):
+    demos = open_demonstrations([stores[0]], [stores[1]], held_out=0.5)
+    assert [len(part.source) for part in demos.held_out] == [9]
+    assert [(part.kind, len(part.source)) for part in demos.parts] == [("real", 12), ("sim", 33)]
+    run_stage1(config_of(stores, held_out=0.5), tmp_path)
+    assert read_metrics(tmp_path)[-1]["held_out_loss"] > 0
+    make_store(tmp_path / "one", franka_compact(), (12,))
+    with pytest.raises(DataError, match="leaves none to train on"):
+        open_demonstrations([str(tmp_path / "one")], [], held_out=0.1)
+
+
+def test_accumulated_passes_make_the_gradient_of_one_large_batch(stores):
+    config = config_of(stores, gain=0.0, shift_px=0, batch=8)
+    split, whole = Stage1Run(config), Stage1Run(config)
+    # The loss is a mean over unmasked steps: the two agree where every step counts alike.
+    first, second = (
+        (features, actions, torch.ones_like(mask))
+        for features, actions, mask in (split.draw(), split.draw())
+    )
+    features = {name: torch.cat([value, second[0][name]]) for name, value in first[0].items()}
+    rest = (torch.cat(pair) for pair in zip(first[1:], second[1:], strict=True))
+    split.descend([first, second])
+    whole.descend([(features, *rest)])
+    for name, value in whole.policy.state_dict().items():
+        torch.testing.assert_close(split.policy.state_dict()[name], value, atol=2e-6, rtol=1e-4)
+
+
+def test_half_precision_learns_too(stores, tmp_path):
+    run_stage1(config_of(stores, precision="bf16", steps=40, learning_rate=2e-3), tmp_path)
+    rows = read_metrics(tmp_path)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert load_policy(tmp_path / "checkpoint").policy.head[0].weight.dtype == torch.float32
+
+
+def test_a_device_that_is_not_there_is_refused(stores, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="sees no GPU"):
+        Stage1Run(config_of(stores, device="cuda"))
+    with pytest.raises(DeviceError, match="Use cpu"):
+        Stage1Run(config_of(stores, device="warp-drive"))
 
 
 def test_the_realised_alpha_is_logged(stores, tmp_path):

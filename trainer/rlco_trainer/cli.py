@@ -20,6 +20,7 @@ from rlco_trainer.data import DataError
 from rlco_trainer.episodes import PolicyPackage
 from rlco_trainer.evaluate import BatchPool, evaluate, write_evaluation
 from rlco_trainer.policies.interface import Policy
+from rlco_trainer.precision import DeviceError
 from rlco_trainer.run_folder import RunError
 from rlco_trainer.sim import SimError, make_pool, write_demonstrations
 from rlco_trainer.stage1 import Stage1Config, run_stage1
@@ -210,6 +211,7 @@ USER_ERRORS = (
     CheckpointError,
     ContractMismatchError,
     DataError,
+    DeviceError,
     RunError,
     SimError,
     StateError,

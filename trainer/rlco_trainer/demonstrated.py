@@ -67,9 +67,9 @@ def demonstrations(
     generator = torch.Generator().manual_seed(augmentation.seed)
     parts = [
         part
-        for source in (*demos.real, *demos.sim)
+        for opened in demos.parts
         for copy in range(augmentation.copies + 1)
-        for part in _encoded(source, policy, augmentation if copy else None, generator)
+        for part in _encoded(opened.source, policy, augmentation if copy else None, generator)
     ]
     encoded = Demonstrated(
         weight=weight,

@@ -8,6 +8,7 @@ saved state and ends with the weights, bit for bit, of a run that was not killed
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from torch import Tensor
 from rlco_trainer import __version__
 from rlco_trainer.augment import gained, shifted
 from rlco_trainer.checkpoint import Lineage, save_policy
-from rlco_trainer.data import SIM, open_demonstrations, tensors
+from rlco_trainer.data import SIM, Balance, open_demonstrations, tensors
 from rlco_trainer.policies.compact import CompactConfig, CompactPolicy
 from rlco_trainer.policies.interface import Features
+from rlco_trainer.precision import Precision, autocast, require_device, supervised_loss
 from rlco_trainer.run_folder import CHECKPOINT, STATE, RunLog, claim, write_lineage
 from rlco_trainer.training_state import (
     TrainingState,
@@ -30,6 +32,9 @@ from rlco_trainer.training_state import (
     restore_optimizer,
     save_state,
 )
+
+Drawn = tuple[Features, Tensor, Tensor]
+"""Features, actions `(B, horizon, 7)` in contract units, mask `(B, horizon)`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +47,24 @@ class Stage1Config:
     """Episode stores of sim demonstrations."""
     alpha: float = 0.5
     """Probability of drawing a sim sample; 0 trains on real data only."""
+    balance: Balance = "steps"
+    """Within real and within sim: every step is equally likely, or every task."""
+    real_weights: tuple[float, ...] = ()
+    """Relative weight of each real store, beside its size; empty: 1 each."""
+    sim_weights: tuple[float, ...] = ()
+    """Relative weight of each sim store, beside its size; empty: 1 each."""
+    held_out: float = 0.0
+    """Share of the real episodes kept from training, to measure the supervised loss on."""
     steps: int = 1500
     """Optimizer steps."""
     batch: int = 64
-    """Samples a step."""
+    """Samples of one forward pass."""
+    accumulate: int = 1
+    """Forward passes whose gradients are averaged in one optimizer step."""
+    precision: Precision = "fp32"
+    """Arithmetic of the forward pass; weights and moments stay in fp32."""
+    device: str = "cpu"
+    """Torch device of the learner: `cpu`, `cuda` or `cuda:N`."""
     learning_rate: float = 1e-3
     """Peak rate of AdamW; linear warm-up, then a cosine to zero."""
     warmup_steps: int = 50
@@ -75,7 +94,9 @@ class Stage1Config:
         """Check ranges."""
         if not 0 <= self.alpha <= 1 or not 0 <= self.ema_decay < 1:
             raise ValueError(f"alpha {self.alpha} and ema_decay {self.ema_decay} must be in [0, 1]")
-        for name in ("steps", "batch", "threads", "state_every", "log_every"):
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"held_out must be in [0, 1), got {self.held_out}")
+        for name in ("steps", "batch", "accumulate", "threads", "state_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.learning_rate <= 0 or self.grad_clip <= 0:
@@ -98,9 +119,10 @@ class Stage1Run:
     def __init__(self, config: Stage1Config) -> None:
         """Open the stores and build an untrained policy."""
         self.config = config
-        self.data = open_demonstrations(config.real, config.sim)
+        self.data = open_demonstrations(config.real, config.sim, held_out=config.held_out)
         torch.manual_seed(config.seed)
         self.policy = CompactPolicy(self.data.contract, self.data.normalisation, config.policy)
+        self.policy.to(require_device(config.device))
         self.optimizer = torch.optim.AdamW(
             self.policy.parameters(),
             lr=config.learning_rate,
@@ -108,7 +130,12 @@ class Stage1Run:
             foreach=True,
         )
         self.average = {k: v.clone() for k, v in self.policy.state_dict().items()}
-        self.mixture = self.data.mixture(config.alpha, config.seed)
+        self.mixture = self.data.mixture(
+            config.alpha,
+            config.seed,
+            balance=config.balance,
+            weights={"real": config.real_weights, "sim": config.sim_weights},
+        )
         self.generator = torch.Generator().manual_seed(config.seed)
         self.step = 0
         self.drawn_sim = 0
@@ -140,7 +167,11 @@ class Stage1Run:
         self.drawn_sim = state.values["drawn_sim"]
 
     def update(self) -> dict[str, Tensor]:
-        """Take one optimizer step and return its named loss terms."""
+        """Draw batches and take one optimizer step; return its named loss terms."""
+        return self.descend([self.draw() for _ in range(self.config.accumulate)])
+
+    def draw(self) -> Drawn:
+        """Draw one augmented batch."""
         config = self.config
         batch, counts = self.mixture.next(config.batch)
         self.drawn_sim += sum(n for label, n in counts.items() if label.startswith(SIM))
@@ -151,25 +182,45 @@ class Stage1Run:
             )
             for name, image in observation.images.items()
         }
-        features = self.policy.encode(replace(observation, images=images))
-        return self.descend(features, actions, mask)
+        observation = replace(observation, images=images).to(config.device)
+        return self.policy.encode(observation), actions.to(config.device), mask.to(config.device)
 
-    def descend(self, features: Features, actions: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Take one optimizer step on a batch that is already there."""
-        terms = self.policy.sft_loss(features, actions, mask)
+    def descend(self, batches: Sequence[Drawn]) -> dict[str, Tensor]:
+        """Take one optimizer step along the mean gradient of `batches`; return its mean terms."""
+        config = self.config
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, self.step)
+            group["lr"] = learning_rate(config, self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        terms["loss"].backward()
-        terms["gradient_norm"] = torch.nn.utils.clip_grad_norm_(
-            self.policy.parameters(), self.config.grad_clip
+        mean: dict[str, Tensor] = {}
+        for features, actions, mask in batches:
+            with autocast(config.device, config.precision):
+                terms = self.policy.sft_loss(features, actions, mask)
+            (terms["loss"] / len(batches)).backward()
+            for name, value in terms.items():
+                share = value.detach() / len(batches)
+                mean[name] = mean[name] + share if name in mean else share
+        mean["gradient_norm"] = torch.nn.utils.clip_grad_norm_(
+            self.policy.parameters(), config.grad_clip
         )
         self.optimizer.step()
         self.step += 1
-        if self.config.ema_decay > 0:
+        if config.ema_decay > 0:
             for name, value in self.policy.state_dict().items():
-                self.average[name].lerp_(value, 1 - self.config.ema_decay)
-        return terms
+                self.average[name].lerp_(value, 1 - config.ema_decay)
+        return mean
+
+    @property
+    def drawn(self) -> int:
+        """How many samples were drawn so far."""
+        return self.step * self.config.batch * self.config.accumulate
+
+    def held_out_scalars(self) -> dict[str, float]:
+        """Return the supervised loss on the held-out real episodes, if there are any."""
+        if not self.data.held_out:
+            return {}
+        return {
+            "held_out_loss": supervised_loss(self.policy, self.data.held_out, self.config.device)
+        }
 
 
 def run_stage1(config: Stage1Config, out: Path) -> str:
@@ -197,7 +248,8 @@ def run_stage1(config: Stage1Config, out: Path) -> str:
                     {
                         **scalars,
                         "learning_rate": learning_rate(config, run.step - 1),
-                        "alpha_realised": run.drawn_sim / (run.step * config.batch),
+                        "alpha_realised": run.drawn_sim / run.drawn,
+                        **run.held_out_scalars(),
                     },
                 )
                 log.advance(0, loss=scalars["loss"])
@@ -228,7 +280,7 @@ def _finish(run: Stage1Run, out: Path, wall_s: float) -> str:
             "contract_id": run.data.contract.id,
             "stores": list(run.data.description),
             "alpha": run.config.alpha,
-            "alpha_realised": run.drawn_sim / (run.step * run.config.batch),
+            "alpha_realised": run.drawn_sim / run.drawn,
             "config_hash": lineage.config_hash,
             "software_version": __version__,
             "wall_s": round(wall_s, 1),

@@ -44,6 +44,14 @@ class Observation:
     state: Tensor
     instructions: tuple[str, ...]
 
+    def to(self, device: str | torch.device) -> Observation:
+        """Return the same observation on another device."""
+        return Observation(
+            images={name: image.to(device) for name, image in self.images.items()},
+            state=self.state.to(device),
+            instructions=self.instructions,
+        )
+
     @staticmethod
     def from_numpy(
         images: Mapping[str, NDArray[np.uint8]],
