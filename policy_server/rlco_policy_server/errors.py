@@ -22,3 +22,7 @@ class RequestError(Exception):
     def body(self) -> dict[str, str]:
         """Return what the client receives."""
         return {"error": self.error, "detail": self.detail, "remedy": self.remedy}
+
+
+class ClientGoneError(Exception):
+    """The client hung up before its answer was there; nobody reads what would be sent."""

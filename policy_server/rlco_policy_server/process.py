@@ -16,7 +16,9 @@ from types import FrameType
 import uvicorn
 
 from rlco_policy_server.app import create_app
+from rlco_policy_server.endpoints.settings import EndpointSettings
 from rlco_policy_server.engine import Engine
+from rlco_policy_server.gateway import Gateway
 from rlco_policy_server.policies import PolicySet, ServedPolicy
 from rlco_policy_server.wire.arrays import MAX_MESSAGE_BYTES
 
@@ -74,7 +76,7 @@ def serve(policies: list[ServedPolicy], options: ServeOptions) -> None:
     engine = Engine(PolicySet(policies, blind=options.blind), queue_limit=options.queue_limit)
     engine.start()
     listener = bind(options)
-    app = create_app(engine, max_body_bytes=options.max_body_bytes)
+    app = create_app(Gateway(engine), EndpointSettings(max_body_bytes=options.max_body_bytes))
     config = uvicorn.Config(
         app,
         log_level="warning",

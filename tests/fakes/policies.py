@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rlco_datasets.contract import Contract
 from rlco_policy_server.app import create_app
 from rlco_policy_server.engine import Engine
+from rlco_policy_server.gateway import Gateway
 from rlco_policy_server.policies import PolicySet, ServedPolicy
 from rlco_policy_server.process import ServeOptions, bind
 from rlco_policy_server.wire.v1 import InferRequest
@@ -102,10 +103,10 @@ def make_request(contract: Contract, /, **changes: object) -> InferRequest:
 
 
 @contextlib.contextmanager
-def started_engine(
+def started_gateway(
     *policies: CountingPolicy, blind: bool = False, queue_limit: int = 16
-) -> Iterator[Engine]:
-    """Yield a warm engine; the first policy is `default`, the next ones `policy1`, ..."""
+) -> Iterator[Gateway]:
+    """Yield a warm gateway; the first policy is `default`, the next ones `policy1`, ..."""
     served = [
         ServedPolicy(
             alias=f"policy{i}" if i else "default",
@@ -117,21 +118,22 @@ def started_engine(
     ]
     engine = Engine(PolicySet(served, blind=blind), queue_limit=queue_limit)
     engine.start()
+    gateway = Gateway(engine)
     try:
-        yield engine
+        yield gateway
     finally:
         for policy in policies:
             if isinstance(policy, BlockingPolicy):
                 policy.release.set()
-        assert engine.close(), "the inference thread did not end"
+        assert gateway.close(), "the inference thread did not end"
 
 
 @contextlib.contextmanager
-def running_server(engine: Engine) -> Iterator[str]:
+def running_server(gateway: Gateway) -> Iterator[str]:
     """Yield the URL of a real HTTP server in a thread of this process."""
     listener = bind(ServeOptions(port=0))
     listener.listen()
-    config = uvicorn.Config(create_app(engine), log_level="error", loop="asyncio")
+    config = uvicorn.Config(create_app(gateway), log_level="error", loop="asyncio")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -15,14 +15,15 @@ from fakes.policies import (
     BrokenPolicy,
     CountingPolicy,
     make_request,
-    started_engine,
+    started_gateway,
 )
 from fastapi.testclient import TestClient
 from rlco_datasets import spec
 from rlco_datasets.contract import Contract, franka_third_person
 from rlco_datasets.images import policy_image
 from rlco_policy_server.app import create_app
-from rlco_policy_server.engine import Engine
+from rlco_policy_server.endpoints.settings import EndpointSettings
+from rlco_policy_server.gateway import Gateway
 from rlco_policy_server.wire import v1
 from rlco_policy_server.wire.metadata import ServerMetadata
 
@@ -37,12 +38,13 @@ def policy(contract: Contract) -> CountingPolicy:
 
 @pytest.fixture
 def http(policy: CountingPolicy) -> Iterator[TestClient]:
-    with started_engine(policy) as engine:
-        yield client_of(engine)
+    with started_gateway(policy) as gateway:
+        yield client_of(gateway)
 
 
-def client_of(engine: Engine, **options: Any) -> TestClient:
-    return TestClient(create_app(engine, **options), raise_server_exceptions=False)
+def client_of(gateway: Gateway, **options: Any) -> TestClient:
+    app = create_app(gateway, EndpointSettings(**options))
+    return TestClient(app, raise_server_exceptions=False)
 
 
 def post(http: TestClient, request: v1.InferRequest) -> Response:
@@ -100,8 +102,8 @@ def test_metadata_states_the_contract_in_full(http: TestClient, contract: Contra
 
 def test_blind_mode_shows_aliases_only(contract: Contract) -> None:
     broken = BrokenPolicy(contract, RuntimeError("OpenVLA layer 3"))
-    with started_engine(CountingPolicy(contract), broken, blind=True) as engine:
-        http = client_of(engine)
+    with started_gateway(CountingPolicy(contract), broken, blind=True) as gateway:
+        http = client_of(gateway)
         text = http.get("/v1/metadata").text
         assert "checkpoint" not in text
         assert "normalisation0" not in text
@@ -112,8 +114,8 @@ def test_blind_mode_shows_aliases_only(contract: Contract) -> None:
 
 def test_every_alias_reaches_its_own_policy(contract: Contract) -> None:
     policies = [CountingPolicy(contract) for _ in range(2)]
-    with started_engine(*policies) as engine:
-        http = client_of(engine)
+    with started_gateway(*policies) as gateway:
+        http = client_of(gateway)
         reply = post(http, make_request(contract, policy="policy1", instruction="second"))
         assert v1.decode_reply(reply.content).policy_id == "checkpoint1"
     assert [policy.instructions for policy in policies] == [["warm up"], ["warm up", "second"]]
@@ -175,8 +177,8 @@ def test_an_observation_off_the_contract_is_refused(
 
 
 def test_a_body_too_large_is_refused_declared_or_not(contract: Contract) -> None:
-    with started_engine(CountingPolicy(contract)) as engine:
-        http = client_of(engine, max_body_bytes=1000)
+    with started_gateway(CountingPolicy(contract)) as gateway:
+        http = client_of(gateway, max_body_bytes=1000)
         refused(post(http, make_request(contract)), 413, "body_too_large")
         chunks = (bytes(400) for _ in range(3))
         response = http.post("/v1/infer", content=chunks, headers=MSGPACK)
@@ -196,8 +198,8 @@ def test_a_body_too_large_is_refused_declared_or_not(contract: Contract) -> None
 def test_a_broken_policy_sends_no_action(
     contract: Contract, result: Any, error: str, says: str
 ) -> None:
-    with started_engine(BrokenPolicy(contract, result)) as engine:
-        http = client_of(engine)
+    with started_gateway(BrokenPolicy(contract, result)) as gateway:
+        http = client_of(gateway)
         for _ in range(2):  # the thread lives on
             response = post(http, make_request(contract))
             assert says in refused(response, 500, error)
@@ -212,13 +214,13 @@ def test_unknown_routes_and_methods_are_answered_as_json(http: TestClient) -> No
 def test_a_full_queue_answers_503_and_the_waiting_ones_are_answered(contract: Contract) -> None:
     policy = BlockingPolicy(contract)
     with (
-        started_engine(policy, queue_limit=2) as engine,
+        started_gateway(policy, queue_limit=2) as gateway,
         ThreadPoolExecutor(1) as pool,
-        client_of(engine) as http,
+        client_of(gateway) as http,
     ):
         running = pool.submit(post, http, make_request(contract))
         assert policy.entered.wait(60)
-        waiting = [engine.submit(*job(engine, contract)) for _ in range(2)]
+        waiting = [gateway.engine.submit(*job(gateway, contract)) for _ in range(2)]
         response = post(http, make_request(contract))
         refused(response, 503, "queue_full")
         assert int(response.headers["retry-after"]) > 0
@@ -230,27 +232,27 @@ def test_a_full_queue_answers_503_and_the_waiting_ones_are_answered(contract: Co
 
 def test_a_client_that_hung_up_leaves_the_queue(contract: Contract) -> None:
     policy = BlockingPolicy(contract)
-    with started_engine(policy) as engine:
-        running = engine.submit(*job(engine, contract))
+    with started_gateway(policy) as gateway:
+        running = gateway.engine.submit(*job(gateway, contract))
         assert policy.entered.wait(60)
         stale = v1.encode_request(make_request(contract, instruction="stale"))
-        asyncio.run(asgi.post(create_app(engine), stale, hang_up=True))
+        asyncio.run(asgi.post(create_app(gateway), stale, hang_up=True))
         policy.release.set()
         running.result(60)
-        engine.submit(*job(engine, contract)).result(60)
+        gateway.engine.submit(*job(gateway, contract)).result(60)
     assert "stale" not in policy.instructions
     assert len(policy.instructions) == 3  # the warm-up and the two that stayed
 
 
-def job(engine: Engine, contract: Contract) -> tuple[Any, v1.InferRequest]:
-    return engine.policies.select(None), make_request(contract)
+def job(gateway: Gateway, contract: Contract) -> tuple[Any, v1.InferRequest]:
+    return gateway.engine.policies.select(None), make_request(contract)
 
 
 def test_concurrent_clients_get_their_own_answers_from_one_thread(contract: Contract) -> None:
     policy = CountingPolicy(contract)
     with (
-        started_engine(policy, queue_limit=64) as engine,
-        client_of(engine) as http,
+        started_gateway(policy, queue_limit=64) as gateway,
+        client_of(gateway) as http,
         ThreadPoolExecutor(8) as pool,
     ):
 
@@ -266,8 +268,8 @@ def test_concurrent_clients_get_their_own_answers_from_one_thread(contract: Cont
 
 
 def test_shutdown_closes_the_engine(contract: Contract) -> None:
-    with started_engine(CountingPolicy(contract)) as engine:
-        app = create_app(engine)
+    with started_gateway(CountingPolicy(contract)) as gateway:
+        app = create_app(gateway)
         with TestClient(app):
             pass
         http = TestClient(app)
@@ -277,7 +279,7 @@ def test_shutdown_closes_the_engine(contract: Contract) -> None:
 
 def test_policies_of_two_contracts_are_each_held_to_their_own(contract: Contract) -> None:
     other = franka_third_person()
-    with started_engine(CountingPolicy(contract), CountingPolicy(other)) as engine:
-        http = client_of(engine)
+    with started_gateway(CountingPolicy(contract), CountingPolicy(other)) as gateway:
+        http = client_of(gateway)
         assert post(http, make_request(other, policy="policy1")).status_code == 200
         refused(post(http, make_request(other)), 409, "contract_mismatch")

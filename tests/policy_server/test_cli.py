@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from fakes.policies import CountingPolicy, running_server, started_engine
+from fakes.policies import CountingPolicy, running_server, started_gateway
 from fakes.processes import server_process
 from rlco_datasets.contract import Contract
 from rlco_datasets.images import policy_image
@@ -112,7 +112,7 @@ def test_the_example_request_is_answered(
     body = tmp_path / "request.msgpack"
     monkeypatch.setattr(sys, "argv", ["example_request", "--out", str(body)])
     example_request.main()
-    with started_engine(CountingPolicy(contract)) as engine, running_server(engine) as url:
+    with started_gateway(CountingPolicy(contract)) as gateway, running_server(gateway) as url:
         response = httpx.post(
             f"{url}/v1/infer",
             content=body.read_bytes(),

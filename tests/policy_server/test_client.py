@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import httpx
 import numpy as np
 import pytest
-from fakes.policies import BlockingPolicy, CountingPolicy, running_server, started_engine
+from fakes.policies import BlockingPolicy, CountingPolicy, running_server, started_gateway
 from rlco_datasets.contract import Contract, franka_third_person
 from rlco_policy_server.client import (
     ContractMismatchError,
@@ -32,7 +32,7 @@ def policy(contract: Contract) -> CountingPolicy:
 
 @pytest.fixture
 def url(policy: CountingPolicy) -> Iterator[str]:
-    with started_engine(policy) as engine, running_server(engine) as url:
+    with started_gateway(policy) as gateway, running_server(gateway) as url:
         yield url
 
 
@@ -99,8 +99,8 @@ def test_a_mistyped_url_is_called_so(url: str, contract: Contract) -> None:
 
 
 def test_a_server_that_went_away_is_unavailable(contract: Contract) -> None:
-    with started_engine(CountingPolicy(contract)) as engine:
-        with running_server(engine) as url:
+    with started_gateway(CountingPolicy(contract)) as gateway:
+        with running_server(gateway) as url:
             client = PolicyClient(url, contract, timeout_s=5)
             ask(client)
         with pytest.raises(ServerUnavailableError):
@@ -109,7 +109,7 @@ def test_a_server_that_went_away_is_unavailable(contract: Contract) -> None:
 
 def test_a_late_reply_is_dropped_for_good(contract: Contract) -> None:
     policy = BlockingPolicy(contract)
-    with started_engine(policy) as engine, running_server(engine) as url:
+    with started_gateway(policy) as gateway, running_server(gateway) as url:
         PolicyClient(url, contract, timeout_s=30).close()
         client = PolicyClient(url, contract, timeout_s=0.3)
         with pytest.raises(ServerTimeoutError, match=r"0\.3 s"):
@@ -141,7 +141,7 @@ def test_a_contract_mismatch_is_found_at_connect(url: str, contract: Contract) -
 
 def test_each_alias_is_held_to_its_own_contract(contract: Contract) -> None:
     policies = CountingPolicy(contract), CountingPolicy(franka_third_person())
-    with started_engine(*policies) as engine, running_server(engine) as url:
+    with started_gateway(*policies) as gateway, running_server(gateway) as url:
         client = PolicyClient(url, franka_third_person(), timeout_s=30)
         assert ask(client, policy="policy1").policy_id == "checkpoint1"
         with pytest.raises(ContractMismatchError, match="horizon: 8 -> 4"):

@@ -9,7 +9,7 @@ from typing import Any
 import msgpack
 import numpy as np
 from fakes.asgi import post
-from fakes.policies import CountingPolicy, make_request, started_engine
+from fakes.policies import CountingPolicy, make_request, started_gateway
 from rlco_datasets import spec
 from rlco_datasets.contract import Contract
 from rlco_policy_server.app import create_app
@@ -66,8 +66,8 @@ def test_fuzzed_requests_are_never_a_server_error(contract: Contract) -> None:
     body = v1.encode_request(request)
     other = msgpack.unpackb(body) | {"contract_id": "other"}  # reaches the contract's own parser
     rng = random.Random(0)
-    with started_engine(CountingPolicy(contract)) as engine:
-        app = create_app(engine)
+    with started_gateway(CountingPolicy(contract)) as gateway:
+        app = create_app(gateway)
 
         async def fuzz() -> dict[int, int]:
             counts: dict[int, int] = {}

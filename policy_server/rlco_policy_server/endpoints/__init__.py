@@ -1,0 +1,1 @@
+"""One router per protocol, each `router(gateway, settings) -> APIRouter`."""
