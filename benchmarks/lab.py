@@ -71,7 +71,7 @@ class Pilot(RlcoNode):
         super().__init__("pilot")
         self.times_s: list[float] = []
         self._integrator = TargetIntegrator(contract, (0.28, -0.36, 0.1), (0.8, 0.36, 0.5))
-        self._commander = Commander(self)
+        self._commander = Commander(self, "policy")
         self._observer = Observer(
             self,
             BenchParameters(lock_step=lock_step),
@@ -97,6 +97,19 @@ def periods_ms(steps: int, *, lock_step: bool, stop: StopFlag) -> NDArray[np.flo
             *("-p", f"twin:={demo_bench()}", "-p", f"lock_step:={str(lock_step).lower()}"),
         ]
     )
+    guard = subprocess.Popen(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "rlco.nodes.guard",
+                "--ros-args",
+                "-p",
+                "initial_source:=policy",
+            ),
+            *("-p", f"lock_step:={str(lock_step).lower()}"),
+        ]
+    )
     pilot = Pilot(franka_compact(), lock_step=lock_step)
     runtime = Runtime(pilot, stop)
     try:
@@ -106,8 +119,9 @@ def periods_ms(steps: int, *, lock_step: bool, stop: StopFlag) -> NDArray[np.flo
     finally:
         runtime.close()
         pilot.destroy_node()
-        lab.terminate()
-        lab.wait(60)
+        for process in (guard, lab):
+            process.terminate()
+            process.wait(60)
     return np.diff(pilot.times_s[10:wanted]) * 1e3
 
 

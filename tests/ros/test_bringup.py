@@ -40,7 +40,7 @@ def by_name(nodes):
 
 def test_collect_gives_each_node_its_own_parameters(collect_values):
     nodes = by_name(GRAPHS["collect"].nodes(collect_values | {"episodes": "7", "noise": "0"}))
-    assert list(nodes) == ["sim_lab", "recorder", "expert_teleop"]
+    assert list(nodes) == ["sim_lab", "guard", "recorder", "expert_teleop"]
     assert nodes["expert_teleop"].parameters["episodes"] == 7
     assert nodes["expert_teleop"].parameters["noise"] == 0.0
     assert nodes["recorder"].parameters["store"] == collect_values["store"]
@@ -50,7 +50,7 @@ def test_collect_gives_each_node_its_own_parameters(collect_values):
     holders = [n for n, node in nodes.items() if collect_values["twin"] in node.parameters.values()]
     assert holders == ["sim_lab"]
     clocks = {name: node.parameters["use_sim_time"] for name, node in nodes.items()}
-    assert clocks == {"sim_lab": False, "recorder": True, "expert_teleop": True}
+    assert clocks == {"sim_lab": False, "guard": True, "recorder": True, "expert_teleop": True}
 
 
 def test_by_the_wall_clock_nobody_uses_simulated_time(collect_values):
@@ -73,6 +73,7 @@ def test_eval_takes_task_and_workspace_from_study_and_bench(eval_values):
 def test_every_parameter_is_one_that_its_node_declares(name, collect_values, eval_values):
     kinds = {
         "sim_lab": parameters.SimLabParameters,
+        "guard": parameters.GuardParameters,
         "recorder": parameters.RecorderParameters,
         "expert_teleop": parameters.OperatorParameters,
         "policy": parameters.PolicyParameters,

@@ -174,6 +174,7 @@ def test_every_node_ends_with_0_on_a_signal(domain, tmp_path, bench_file, server
     study = write_study(tmp_path / "study.yaml", CONTRACT, solved_after=(None,), time_limit_s=1e5)
     parameters = {
         "fake_scene": {"twin": str(bench_file)},
+        "rlco.nodes.guard": {"max_step_m": 0.05, "max_step_rad": 0.2},
         "rlco.nodes.recorder": {"store": str(tmp_path / "store")},
         # Alone it waits for a second listener, so that no episode is run here.
         "rlco.nodes.expert_teleop": {"bench": str(bench_file), "label_topic": "nobody/listens"},
@@ -185,7 +186,7 @@ def test_every_node_ends_with_0_on_a_signal(domain, tmp_path, bench_file, server
     }
     started = [NodeProcess(module, values, tmp_path) for module, values in parameters.items()]
     with nodes(*started) as running:
-        names = {"sim_lab", "recorder", "expert_teleop", "policy", "eval"}
+        names = {"sim_lab", "guard", "recorder", "expert_teleop", "policy", "eval"}
         with client() as watcher:
             watcher.until(
                 lambda: names <= set(watcher.node.get_node_names()), "every node to be there"

@@ -12,7 +12,7 @@ ERROR = 2
 
 
 class Rig:
-    """A fake bench, a policy node, a server, and a client that watches them."""
+    """A fake bench, a policy node and a guard, a server, and a client that watches them."""
 
     def __init__(self, client, lab, policy, server):
         self.client, self.lab, self.policy, self.server = client, lab, policy, server
@@ -65,7 +65,9 @@ def rig(domain, tmp_path_factory):
     policy = {"server": server.url, "timeout_s": 3.0, "silence_s": 5.0}
     lab = NodeProcess("fake_scene", {"twin": str(demo_bench())}, folder)
     driver = NodeProcess("rlco.nodes.policy", policy, folder)
-    with nodes(lab, driver), client() as watcher:
+    limits = {"max_step_m": 0.05, "max_step_rad": 0.2, "initial_source": "policy"}
+    guard = NodeProcess("rlco.nodes.guard", limits, folder)
+    with nodes(lab, driver, guard), client() as watcher:
         watcher.watch_diagnostics()
         yield Rig(watcher, lab, driver, server)
     server.stop()

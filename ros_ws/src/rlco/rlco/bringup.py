@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rlco_calibration.twin import demo_bench, load_twin
+from rlco_calibration.twin import Workspace, demo_bench, load_twin
 from rlco_datasets import spec
 from rlco_evaluation.study import Study
 
 from rlco.parameters import (
     EvalParameters,
+    GuardParameters,
     OperatorParameters,
     ParameterError,
     PolicyParameters,
@@ -163,6 +164,24 @@ _BENCH = Argument(
 )
 
 
+def _guard(values: Mapping[str, str], workspace: Workspace, *, listeners: int) -> NodeSpec:
+    """Return the guard of a simulated lab: its limits are those of contract and workspace."""
+    contract = contract_named(values["contract"])
+    return _node(
+        "guard",
+        GuardParameters,
+        values,
+        workspace_low_m=workspace.low_m,
+        workspace_high_m=workspace.high_m,
+        table_height_m=workspace.low_m[2],
+        max_step_m=contract.max_translation_m,
+        max_step_rad=contract.max_rotation_rad,
+        max_speed_m_s=contract.max_translation_m * contract.control_rate_hz,
+        max_speed_rad_s=contract.max_rotation_rad * contract.control_rate_hz,
+        listeners=listeners,
+    )
+
+
 def _collect(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
     contract, twin = contract_named(values["contract"]), load_twin(values["bench"])
     twin.task(values["task"])
@@ -173,6 +192,7 @@ def _collect(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
         )
     return (
         _node("sim_lab", SimLabParameters, values),
+        _guard(values, twin.workspace, listeners=2),
         _node("recorder", RecorderParameters, values, label_topic=OPERATOR_TARGET),
         _node("expert_teleop", OperatorParameters, values, label_topic=OPERATOR_TARGET),
     )
@@ -195,6 +215,7 @@ def _eval(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
             task=study.task,
             image_every=contract.executed_steps if values["lock_step"].lower() == "true" else 1,
         ),
+        _guard(values, workspace, listeners=1),
         _node(
             "policy",
             PolicyParameters,

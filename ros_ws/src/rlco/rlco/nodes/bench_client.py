@@ -114,12 +114,13 @@ class Observer:
 
 
 class Commander:
-    """Publishes targets; repeats the last one to a bench that repeats its observation."""
+    """Asks the guard for targets; repeats the last one to a bench that repeats its observation."""
 
-    def __init__(self, node: RlcoNode) -> None:
-        """Advertise the command topics on `node`."""
-        self._pose_out = node.create_publisher(PoseStamped, topics.TARGET_POSE, COMMAND_QOS)
-        self._gripper_out = node.create_publisher(JointState, topics.GRIPPER_TARGET, COMMAND_QOS)
+    def __init__(self, node: RlcoNode, source: str) -> None:
+        """Advertise on `node` the commands of `source`, teleop or policy."""
+        pose, gripper = topics.source_pose(source), topics.source_gripper(source)
+        self._pose_out = node.create_publisher(PoseStamped, pose, COMMAND_QOS)
+        self._gripper_out = node.create_publisher(JointState, gripper, COMMAND_QOS)
         self._last: tuple[int, PoseStamped, JointState] | None = None
 
     def send(self, target: Target, stamp_ns: int) -> None:

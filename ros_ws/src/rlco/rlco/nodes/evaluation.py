@@ -31,6 +31,7 @@ from std_srvs.srv import Trigger
 
 from rlco.core.trial import Scored, TrialClock, evenly, folder_name
 from rlco.nodes import topics, wire
+from rlco.nodes.guard_client import GuardClient
 from rlco.nodes.runtime import NodeError, RlcoNode, declare, main, state_qos
 from rlco.parameters import EvalParameters, contract_named
 
@@ -74,6 +75,7 @@ class Evaluation(RlcoNode):
         if self._parameters.frames:
             camera = topics.image(self._contract.cameras[0].name)
             self.create_subscription(Image, camera, self._frames_append, qos)
+        self._guard = GuardClient(self, self._contract, self._fail)
         self._reset = self.create_client(ResetScene, topics.RESET_SCENE)
         self._score = self.create_client(ScoreTrial, topics.SCORE_TRIAL)
         self._start = self.create_client(StartPolicy, topics.START_POLICY)
@@ -112,11 +114,12 @@ class Evaluation(RlcoNode):
             reply = self.runtime.call(
                 self._check, Trigger.Request(), timeout_s=START_TIMEOUT_S, repeatable=True
             )
-            if reply.success:
+            complaint = reply.message or self._guard.stopped
+            if not complaint:
                 return
             if time.monotonic() > deadline_s:
                 raise NodeError(
-                    f"the policy is not ready: {reply.message} Trials that were run are safe in "
+                    f"the policy is not ready: {complaint} Trials that were run are safe in "
                     f"{self._parameters.ledger}; the same command continues."
                 )
             self.runtime.spin_until(lambda: False, 1.0)
@@ -159,6 +162,7 @@ class Evaluation(RlcoNode):
             session=self._session,
             not_before=reset.stamp,
         )
+        self._guard.hand_over("policy", timeout_s=60.0)
         started = self.runtime.call(self._start, start, timeout_s=60.0)
         if not started.success:
             raise VoidTrialError(f"the policy did not start: {started.message}")
@@ -171,7 +175,9 @@ class Evaluation(RlcoNode):
             # The reason must not be lost if the policy node is what died.
             with contextlib.suppress(NodeError):
                 self.runtime.call(self._stop, Trigger.Request())
+                self._guard.hand_over("none", timeout_s=10.0)
             raise
+        self._guard.hand_over("none", timeout_s=60.0)
         self.runtime.call(self._stop, Trigger.Request())
         clock.add(self._scored())
         return clock.verdict
@@ -195,6 +201,9 @@ class Evaluation(RlcoNode):
         if not reply.valid:
             raise VoidTrialError(f"the bench could not score the trial: {reply.message}")
         return Scored(success=reply.success, milestone=reply.milestone, steps=reply.steps)
+
+    def _fail(self, reason: str) -> None:
+        self._failure = self._failure or reason
 
     def _on_pose(self, message: PoseStamped) -> None:
         self._stamp_ns = max(self._stamp_ns, wire.stamp_ns(message.header.stamp))

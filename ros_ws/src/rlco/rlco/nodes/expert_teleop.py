@@ -19,14 +19,13 @@ from rlco.core.streams import Snapshot
 from rlco.lab.operator import ScriptedOperator, Seen
 from rlco.nodes import topics, wire
 from rlco.nodes.bench_client import Commander, Observer
+from rlco.nodes.guard_client import GuardClient
 from rlco.nodes.runtime import COMMAND_QOS, NodeError, RlcoNode, declare, main
 from rlco.parameters import OperatorParameters, contract_named
 
 OPERATOR_NAME = "scripted_expert"
 START_TIMEOUT_S = 300.0
 """A simulated lab loads for seconds on a free machine, for minutes on a busy one."""
-LISTENERS = 2
-"""The arm and the recorder."""
 
 
 class ExpertTeleop(RlcoNode):
@@ -40,7 +39,7 @@ class ExpertTeleop(RlcoNode):
         self._twin = load_twin(self._parameters.bench)
         self._task = self._twin.task(self._parameters.task)
         self._snapshot: Snapshot | None = None
-        self._commander = Commander(self)
+        self._commander = Commander(self, "teleop")
         self._observer = Observer(
             self,
             self._parameters,
@@ -50,6 +49,7 @@ class ExpertTeleop(RlcoNode):
             with_images=False,
             with_objects=True,
         )
+        self._guard = GuardClient(self, self._contract)
         label = self._parameters.label_topic
         self._label_out = self.create_publisher(PoseStamped, label, COMMAND_QOS) if label else None
         self._reset = self.create_client(ResetScene, topics.RESET_SCENE)
@@ -84,15 +84,15 @@ class ExpertTeleop(RlcoNode):
         self.runtime.call(self._score, ScoreTrial.Request(), repeatable=True, timeout_s=60.0)
         found = self.runtime.spin_until(
             lambda: (
-                self._commander.listeners() >= LISTENERS
+                self._commander.listeners() > 0
                 and (self._label_out is None or self._label_out.get_subscription_count() > 0)
             ),
             START_TIMEOUT_S,
         )
         if not found:
             raise NodeError(
-                f"{self._commander.listeners()} nodes listen to {topics.TARGET_POSE} and "
-                f"{topics.GRIPPER_TARGET}, expected the arm and the recorder. Are both running?"
+                f"nobody listens to {topics.source_pose('teleop')}, or to the label topic. Are "
+                "guard and recorder running?"
             )
 
     def _episode(self, number: int) -> bool:
@@ -101,11 +101,13 @@ class ExpertTeleop(RlcoNode):
         name = f"{self._task.name}-{self._parameters.seed}-{number}"
         condition = sample(self._twin, self._task.name, rng, name)
         start = self._lay_out(condition)
+        self._guard.hand_over("teleop", timeout_s=START_TIMEOUT_S)
         self._start_recorder(condition, number, start)
         operator = ScriptedOperator(
             self._twin, self._contract, self._task.name, rng, noise=self._parameters.noise
         )
         success, last_ns = self._drive(operator, wire.stamp_ns(start.stamp))
+        self._guard.hand_over("none", timeout_s=60.0)
         request = StopEpisode.Request(last_step=wire.time_message(last_ns))
         request.outcome = request.SUCCESS if success else request.DISCARD
         reply = self.runtime.call(self._stop, request, timeout_s=60.0)

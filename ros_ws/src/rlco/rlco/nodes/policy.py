@@ -40,7 +40,7 @@ class Policy(RlcoNode):
         super().__init__("policy")
         self._parameters = declare(self, PolicyParameters)
         self._contract = contract_named(self._parameters.contract)
-        self._commander = Commander(self)
+        self._commander = Commander(self, "policy")
         self._client: PolicyClient | None = None
         self._driver: PolicyDriver | None = None
         self._run = StartPolicy.Request()

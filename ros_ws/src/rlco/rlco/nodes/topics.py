@@ -17,9 +17,34 @@ RESET_SCENE = "lab/reset_scene"
 SCORE_TRIAL = "lab/score_trial"
 START_EPISODE = "recorder/start"
 STOP_EPISODE = "recorder/stop"
+RECORDER_STATE = "recorder/state"
 CHECK_POLICY = "policy/check"
 START_POLICY = "policy/start"
 STOP_POLICY = "policy/stop"
+
+GUARD_STATE = "guard/state"
+ESTOP = "guard/estop"
+SELECT_SOURCE = "guard/select"
+STOP_GUARD = "guard/stop"
+RESUME_GUARD = "guard/resume"
+TELEOP_EVENT = "teleop/event"
+ARM_STATUS = "arm/status"
+RECOVER_ARM = "arm/recover"
+
+
+def source_pose(source: str) -> str:
+    """Return the topic on which a source, teleop or policy, asks the guard for a TCP pose."""
+    return f"{source}/target_pose"
+
+
+def source_gripper(source: str) -> str:
+    """Return the topic on which a source asks the guard for a gripper opening."""
+    return f"{source}/gripper_target"
+
+
+def recorder(word: str) -> str:
+    """Return the service that ends an episode: success, failure, discard or redo."""
+    return f"recorder/{word}"
 
 
 def image(camera: str) -> str:
@@ -30,3 +55,8 @@ def image(camera: str) -> str:
 def camera_info(camera: str) -> str:
     """Return the topic of a camera's intrinsics."""
     return f"cameras/{camera}/camera_info"
+
+
+def depth(camera: str) -> str:
+    """Return the topic of a camera's depth frames, aligned to its colour frames."""
+    return f"cameras/{camera}/aligned_depth/image_raw"
