@@ -11,14 +11,15 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from rlco_policy_server.endpoints import v1
+from rlco_policy_server.endpoints import stream, v1
 from rlco_policy_server.endpoints.settings import EndpointSettings
+from rlco_policy_server.endpoints.websockets import OpenAnswers
 from rlco_policy_server.errors import ClientGoneError, RequestError
 from rlco_policy_server.gateway import Gateway
 from rlco_policy_server.version import software_version
 from rlco_policy_server.wire.arrays import WireError
 
-ENDPOINTS = (v1.router,)
+ENDPOINTS = (v1.router, stream.router)
 
 
 def create_app(gateway: Gateway, settings: EndpointSettings | None = None) -> FastAPI:
@@ -34,6 +35,7 @@ def create_app(gateway: Gateway, settings: EndpointSettings | None = None) -> Fa
         await asyncio.to_thread(gateway.close)
 
     app = FastAPI(title="rlco policy server", version=software_version(), lifespan=lifespan)
+    app.state.open_answers = OpenAnswers()
     _answer_errors(app)
     for endpoint in ENDPOINTS:
         app.include_router(endpoint(gateway, settings))

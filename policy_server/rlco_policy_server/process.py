@@ -17,6 +17,7 @@ import uvicorn
 
 from rlco_policy_server.app import create_app
 from rlco_policy_server.endpoints.settings import EndpointSettings
+from rlco_policy_server.endpoints.websockets import WEBSOCKETS, OpenAnswers
 from rlco_policy_server.engine import Engine
 from rlco_policy_server.gateway import Gateway
 from rlco_policy_server.policies import PolicySet, ServedPolicy
@@ -82,10 +83,13 @@ def serve(policies: list[ServedPolicy], options: ServeOptions) -> None:
         log_level="warning",
         access_log=False,
         loop="asyncio",
+        ws=WEBSOCKETS,
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=options.drain_s,
     )
-    server = _AnnouncingServer(config, options, engine.policies.aliases)
+    server = _AnnouncingServer(config, options, engine.policies.aliases, app.state.open_answers)
     try:
         server.run(sockets=[listener])
     finally:
@@ -130,12 +134,23 @@ def bind(options: ServeOptions) -> socket.socket:
 
 
 class _AnnouncingServer(uvicorn.Server):
-    """Says where it listens once it does."""
+    """Says where it listens once it does, and answers websockets before it goes."""
 
-    def __init__(self, config: uvicorn.Config, options: ServeOptions, aliases: list[str]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        options: ServeOptions,
+        aliases: list[str],
+        open_answers: OpenAnswers,
+    ) -> None:
         super().__init__(config)
         self._options = options
         self._aliases = aliases
+        self._open_answers = open_answers
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._open_answers.finish(self._options.drain_s)
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -12,10 +12,12 @@ import uvicorn
 from numpy.typing import NDArray
 from rlco_datasets.contract import Contract
 from rlco_policy_server.app import create_app
+from rlco_policy_server.endpoints.websockets import WEBSOCKETS
 from rlco_policy_server.engine import Engine
 from rlco_policy_server.gateway import Gateway
 from rlco_policy_server.policies import PolicySet, ServedPolicy
 from rlco_policy_server.process import ServeOptions, bind
+from rlco_policy_server.wire.arrays import MAX_MESSAGE_BYTES
 from rlco_policy_server.wire.v1 import InferRequest
 
 
@@ -133,7 +135,14 @@ def running_server(gateway: Gateway) -> Iterator[str]:
     """Yield the URL of a real HTTP server in a thread of this process."""
     listener = bind(ServeOptions(port=0))
     listener.listen()
-    config = uvicorn.Config(create_app(gateway), log_level="error", loop="asyncio")
+    config = uvicorn.Config(
+        create_app(gateway),
+        log_level="error",
+        loop="asyncio",
+        ws=WEBSOCKETS,
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

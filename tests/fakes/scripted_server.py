@@ -1,15 +1,11 @@
-"""A policy server that misbehaves on request: plain HTTP, no policy behind it."""
+"""A policy server that misbehaves on request: the stream alone, no policy behind it."""
 
-import contextlib
-import json
-import socket
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
-from rlco_datasets import spec
-from rlco_policy_server.wire import v1
+from rlco_policy_server.wire import stream, v1
 from rlco_policy_server.wire.metadata import PolicyMetadata, ServerMetadata
+from stream_server import StreamServer
 
 
 class ScriptedServer:
@@ -23,29 +19,19 @@ class ScriptedServer:
         self.sessions = []
         self.release = threading.Event()
         self._contract = contract
-        self._port = 0
-        self._server = None
+        self._server = StreamServer(self.metadata, self._answer)
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self._port}"
+        return self._server.url
 
     def start(self):
-        self._server = _Server(("127.0.0.1", self._port), _Handler)
-        self._server.scripted = self
-        self._port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self._server.start()
         return self
 
     def stop(self):
         self.release.set()
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            for connection in self._server.connections:
-                with contextlib.suppress(OSError):  # the client may have hung up before
-                    connection.shutdown(socket.SHUT_RDWR)
-            self._server = None
+        self._server.stop()
 
     def metadata(self):
         policies = tuple(
@@ -60,10 +46,9 @@ class ScriptedServer:
             )
             for alias in "AB"
         )
-        served = ServerMetadata(
-            policies=policies, default_policy="A", blind=True, software_version="0"
+        return stream.encode(
+            ServerMetadata(policies=policies, default_policy="A", blind=True, software_version="0")
         )
-        return json.dumps(spec.to_plain(served)).encode()
 
     def reply(self, request):
         self.sessions.append(request.session)
@@ -85,38 +70,8 @@ class ScriptedServer:
             )
         )
 
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.connections = []
-
-    def process_request(self, request, client_address):
-        self.connections.append(request)
-        super().process_request(request, client_address)
-
-    def handle_error(self, request, client_address):
-        """Say nothing: a client that gave up is what the tests are about."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def do_GET(self):
-        self._answer(self.server.scripted.metadata())
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(self.server.scripted.reply(v1.decode_request(body)))
-
-    def _answer(self, body):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments):
-        pass
+    def _answer(self, frame):
+        if isinstance(frame, bytes):
+            return self.reply(v1.decode_request(frame))
+        question = stream.decode_ask(frame)
+        return stream.encode_reset(question.session) if question.session else self.metadata()

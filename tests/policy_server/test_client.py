@@ -4,15 +4,13 @@ import re
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any, ClassVar
+from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from fakes.policies import BlockingPolicy, CountingPolicy, running_server, started_gateway
+from fakes.stream_server import Frame, StreamServer
 from rlco_datasets.contract import Contract, franka_third_person
 from rlco_policy_server.client import (
     ContractMismatchError,
@@ -22,7 +20,8 @@ from rlco_policy_server.client import (
     ServerTimeoutError,
     ServerUnavailableError,
 )
-from rlco_policy_server.wire import v1
+from rlco_policy_server.wire import stream, v1
+from rlco_policy_server.wire.metadata import PolicyMetadata, ServerMetadata
 
 
 @pytest.fixture
@@ -157,40 +156,47 @@ def test_a_refusal_carries_the_servers_remedy(url: str, contract: Contract) -> N
         ask(client, policy="other")
 
 
-class Impostor(BaseHTTPRequestHandler):
-    """Answers `/v1/metadata` like the real server, and inference with whatever it was given."""
+class Impostor:
+    """Speaks the metadata of the real server, and answers with whatever it was given."""
 
-    protocol_version = "HTTP/1.1"
-    metadata: ClassVar[bytes]
-    answer: ClassVar[bytes]
+    def __init__(self, contract: Contract) -> None:
+        self.answer: Frame | None = None
+        self.asked = 0
+        self.first: Frame = stream.encode(
+            ServerMetadata(
+                policies=(
+                    PolicyMetadata(
+                        alias="default",
+                        policy_id="checkpoint0",
+                        contract_id=contract.id,
+                        contract=contract,
+                        horizon=contract.horizon,
+                        executed_steps=contract.executed_steps,
+                        control_rate_hz=contract.control_rate_hz,
+                    ),
+                ),
+                default_policy="default",
+                blind=False,
+                software_version="0",
+            )
+        )
+        self.server = StreamServer(lambda: self.first, self._answer)
 
-    def _send(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    @property
+    def url(self) -> str:
+        return self.server.url
 
-    def do_GET(self) -> None:
-        self._send(self.metadata)
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self._send(self.answer)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+    def _answer(self, frame: Frame) -> Frame | None:
+        self.asked += 1
+        return self.answer
 
 
 @pytest.fixture
-def impostor(url: str) -> Iterator[str]:
-    Impostor.metadata = httpx.get(f"{url}/v1/metadata").content
-    server = HTTPServer(("127.0.0.1", 0), Impostor)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join(10)
-    server.server_close()
+def impostor(contract: Contract) -> Iterator[Impostor]:
+    impostor = Impostor(contract)
+    impostor.server.start()
+    yield impostor
+    impostor.server.stop()
 
 
 def reply(**changes: Any) -> bytes:
@@ -218,42 +224,96 @@ def reply(**changes: Any) -> bytes:
         ),
         (reply()[:-3], "not usable"),
         (b"<html>", "not usable"),
+        ("<html>", "not usable"),
+        ('{"reset": "trial-1"}', "not usable"),
     ],
 )
 def test_a_wrong_reply_is_never_returned(
-    impostor: str, contract: Contract, answer: bytes, match: str
+    impostor: Impostor, contract: Contract, answer: Frame, match: str
 ) -> None:
-    Impostor.answer = reply()
-    with PolicyClient(impostor, contract, timeout_s=30) as client:
+    impostor.answer = reply()
+    with PolicyClient(impostor.url, contract, timeout_s=30) as client:
         assert ask(client).policy_id == "checkpoint0"
-        Impostor.answer = answer
+        impostor.answer = answer
         with pytest.raises(ServerReplyError, match=match):
             ask(client)
 
 
-@pytest.mark.parametrize("metadata", [b"{}", b"[]", b"\xff", b'{"policies": []}', b"<html>"])
+@pytest.mark.parametrize(
+    "first", ["{}", "[]", '{"metadata": {"policies": []}}', "<html>", b"\x80", '{"reset": "x"}']
+)
 def test_something_else_at_the_url_is_called_so(
-    impostor: str, contract: Contract, metadata: bytes
+    impostor: Impostor, contract: Contract, first: Frame
 ) -> None:
-    Impostor.metadata = metadata
+    impostor.first = first
     with pytest.raises(ServerReplyError, match="Check the URL"):
-        PolicyClient(impostor, contract, timeout_s=30)
+        PolicyClient(impostor.url, contract, timeout_s=30)
 
 
-def test_an_idle_connection_that_the_server_closed_is_opened_again(
-    impostor: str, contract: Contract, monkeypatch: pytest.MonkeyPatch
+def test_an_http_server_without_the_stream_is_called_so(url: str, contract: Contract) -> None:
+    with pytest.raises(ServerReplyError, match=r"answered 40\d.*Check the URL") as refusal:
+        PolicyClient(f"{url}/elsewhere", contract, timeout_s=30)
+    assert refusal.value.status in (403, 404)
+
+
+def test_a_connection_that_the_server_closed_is_opened_again(
+    impostor: Impostor, contract: Contract
 ) -> None:
-    Impostor.answer = reply()
-    answer = Impostor.do_POST
-    asked: list[bool] = []
-
-    def hang_up_once(handler: Impostor) -> None:
-        if asked:
-            answer(handler)
-        asked.append(True)
-        handler.close_connection = True
-
-    monkeypatch.setattr(Impostor, "do_POST", hang_up_once)
-    with PolicyClient(impostor, contract, timeout_s=30) as client:
+    impostor.answer = reply()
+    with PolicyClient(impostor.url, contract, timeout_s=30) as client:
         assert ask(client).step == 0
-    assert len(asked) == 2
+        impostor.server.stop()
+        impostor.server.start()
+        assert ask(client).step == 0
+    assert impostor.asked == 2
+
+
+def test_a_server_that_keeps_hanging_up_is_unavailable(
+    impostor: Impostor, contract: Contract
+) -> None:
+    with (
+        PolicyClient(impostor.url, contract, timeout_s=30) as client,
+        pytest.raises(ServerUnavailableError),
+    ):
+        ask(client)
+    assert impostor.asked == 2
+
+
+def test_another_policy_after_a_restart_is_refused(impostor: Impostor, contract: Contract) -> None:
+    impostor.answer = reply()
+    with PolicyClient(impostor.url, contract, timeout_s=30) as client:
+        assert isinstance(impostor.first, str)
+        impostor.first = impostor.first.replace("checkpoint0", "checkpoint1")
+        impostor.answer = reply(policy_id="checkpoint1")
+        impostor.server.stop()
+        impostor.server.start()
+        with pytest.raises(ServerReplyError, match="'checkpoint1', at connect it was"):
+            ask(client)
+
+
+def test_metadata_and_reset_are_asked_over_the_same_connection(
+    url: str, contract: Contract
+) -> None:
+    with PolicyClient(url, contract, timeout_s=30) as client:
+        assert client.metadata().policies[0].contract == contract
+        client.reset("trial-1")
+        assert ask(client).step == 0
+
+
+def test_images_may_travel_as_jpeg(url: str, contract: Contract) -> None:
+    ramp = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
+    images = {"third_person": ramp}
+    with (
+        PolicyClient(url, contract, timeout_s=30) as raw,
+        PolicyClient(url, contract, timeout_s=30, jpeg_quality=95) as jpeg,
+    ):
+        # the fake policy answers with the images' brightness
+        exact, lossy = ask(raw, images=images).actions, ask(jpeg, images=images).actions
+    np.testing.assert_allclose(lossy, exact, atol=1 / 255)
+    assert not np.array_equal(lossy, exact)
+
+
+@pytest.mark.parametrize("settings", [{"timeout_s": 0.0}, {"jpeg_quality": 0}])
+def test_impossible_settings_are_refused(contract: Contract, settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        PolicyClient("http://127.0.0.1:1", contract, **settings)
