@@ -30,7 +30,8 @@ from rlco_datasets.store import EpisodeStore
 from rlco_trainer.run_folder import read_metrics
 from rlco_trainer.sim import make_pool, write_demonstrations
 from rlco_trainer.stage1 import Stage1Config, Stage1Run, run_stage1
-from rlco_trainer.stage2 import Stage2Config, run_stage2
+from rlco_trainer.stage2 import run_stage2
+from rlco_trainer.stage2_config import Stage2Config
 
 BENCH = Path(rlco_calibration.__file__).parent / "bench.yaml"
 TASK = "pick_and_place"
@@ -122,7 +123,7 @@ def stage2_rows(arguments: Arguments, folder: Path) -> list[dict[str, Any]]:
     config = Stage2Config(
         init=str(first / "checkpoint"),
         twin=str(BENCH),
-        task=TASK,
+        tasks=(TASK,),
         real=(str(store),),
         iterations=arguments.iterations,
         episodes=64,
@@ -134,7 +135,7 @@ def stage2_rows(arguments: Arguments, folder: Path) -> list[dict[str, Any]]:
         config,
         folder / "stage2",
         lambda twin, config, policy: make_pool(
-            twin, policy.contract, config.task, workers=config.workers, envs=config.envs
+            twin, policy.contract, TASK, workers=config.workers, envs=config.envs
         ),
     )
     rows = [line for line in read_metrics(folder / "stage2") if "seconds/rollout" in line]

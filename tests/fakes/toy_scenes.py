@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from rlco_datasets.contract import franka_compact
 from rlco_datasets.initial_condition import InitialCondition
+from rlco_trainer.evaluate import Job
 from rlco_trainer.policies.compact import CompactConfig, CompactPolicy
 from rlco_trainer.untrained import nominal_normalisation
 
@@ -56,6 +57,12 @@ class ToyBatch:
         self.x_m = np.zeros(n)
         self.steps_taken = np.zeros(n, int)
         self.episodes: list[str] = []
+        self.tasks: list[str] = []
+
+    def for_task(self, task: str) -> ToyBatch:
+        """Return itself: a toy is the same whatever it is called."""
+        self.tasks.append(task)
+        return self
 
     def __len__(self) -> int:
         return len(self.x_m)
@@ -94,6 +101,11 @@ class ToyBatch:
         return [
             ToyStatus(milestone="success" if solved else "start") for solved in self.success(rows)
         ]
+
+
+def make_job(n: int, task: str = "toy") -> Job:
+    """Return a job over `make_conditions(n)`."""
+    return Job(task=task, instruction="go", conditions=make_conditions(n))
 
 
 class LocalPool:

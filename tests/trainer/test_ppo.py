@@ -7,24 +7,29 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fakes.toy_scenes import LocalPool, ToyBatch, make_conditions, make_policy
+from fakes.toy_scenes import LocalPool, ToyBatch, make_job, make_policy
+from hypothesis import given
+from hypothesis import strategies as st
+from rlco_trainer.advantages import group_advantages
 from rlco_trainer.critic import Critic, fit
 from rlco_trainer.demonstrated import Demonstrated
-from rlco_trainer.episodes import PolicyPackage, joined
+from rlco_trainer.episodes import Experience, PolicyPackage, joined
 from rlco_trainer.evaluate import run_on_pool
+from rlco_trainer.judging import Judged, chunks_of, judge, judge_by_group
+from rlco_trainer.losses import value_regression
 from rlco_trainer.policies.compact import CompactPolicy
 from rlco_trainer.policies.interface import Observation
-from rlco_trainer.ppo import Chunks, PpoConfig, prepare, update_policy
+from rlco_trainer.ppo import Chunks, PpoConfig, adapted_beta, gradient_norms, update_policy
 
 CONFIG = PpoConfig(epochs=4, minibatch=64, critic_hidden=16, sft_minibatch=16)
 
 
 def collect(policy: CompactPolicy, seed: int, episodes: int = 64):
-    reports = run_on_pool(
+    package = PolicyPackage.of(policy)
+    (reports,) = run_on_pool(
         LocalPool([ToyBatch(16)]),
-        PolicyPackage.of(policy),
-        make_conditions(episodes),
-        instruction="go",
+        package,
+        [make_job(episodes)],
         max_steps=8,
         explore=True,
         seed=seed,
@@ -32,9 +37,16 @@ def collect(policy: CompactPolicy, seed: int, episodes: int = 64):
     return joined([r.experience for r in reports if r.experience is not None])
 
 
+def judged(experience: Experience, critic: Critic) -> Judged:
+    states = torch.from_numpy(experience.privileged)
+    return judge(experience, critic, states, torch.from_numpy(experience.last_privileged), CONFIG)
+
+
 def make_chunks(policy: CompactPolicy, seed: int = 0) -> Chunks:
     torch.manual_seed(0)
-    return prepare(collect(policy, seed), Critic(2, 16), CONFIG)
+    experience = collect(policy, seed)
+    advantage = judged(experience, Critic(2, 16)).advantage
+    return chunks_of([(experience, advantage)], standardise=True, device="cpu")
 
 
 def make_demonstrations(policy: CompactPolicy, weight: float) -> Demonstrated:
@@ -47,6 +59,7 @@ def make_demonstrations(policy: CompactPolicy, weight: float) -> Demonstrated:
     actions = torch.zeros(32, 4, 7)
     actions[..., 1] = 0.02
     return Demonstrated(
+        kind="real",
         weight=weight,
         features=policy.encode(observation),
         actions=actions,
@@ -60,7 +73,8 @@ def updated(weight: float) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     demos = make_demonstrations(policy, weight)
     optimizer = torch.optim.Adam([p for p in policy.parameters() if p.requires_grad], lr=1e-3)
     generator = torch.Generator().manual_seed(0)
-    measured = update_policy(policy, optimizer, chunks, [demos], CONFIG, generator)
+    measured = gradient_norms(policy, chunks, [demos], CONFIG, generator)
+    measured |= update_policy(policy, optimizer, chunks, [demos], CONFIG, generator)
     return {k: v.clone() for k, v in policy.state_dict().items()}, measured
 
 
@@ -131,16 +145,10 @@ def test_ppo_learns_a_two_chunk_task():
         experience = collect(policy, seed=iteration)
         rates.append(float(experience.terminated.mean()))
         generator = torch.Generator().manual_seed(iteration)
-        chunks = prepare(experience, critic, config)
-        fit(
-            critic,
-            critic_optimizer,
-            chunks.privileged,
-            chunks.returns,
-            epochs=2,
-            minibatch=64,
-            generator=generator,
-        )
+        found = judged(experience, critic)
+        chunks = chunks_of([(experience, found.advantage)], standardise=True, device="cpu")
+        given = {"epochs": 2, "minibatch": 64, "generator": generator}
+        fit(critic, critic_optimizer, found.states, found.returns, **given)
         update_policy(policy, optimizer, chunks, [], config, generator)
     assert rates[0] < 0.4
     assert rates[-1] > 0.8
@@ -152,8 +160,56 @@ def test_what_follows_the_time_limit_is_never_worth_more_than_success():
     wild = Critic(2, 16)
     with torch.no_grad():
         wild.layers[-1].bias.fill_(50.0)
-    chunks = prepare(experience, wild, CONFIG)
+    found = judged(experience, wild)
     cut = ~np.repeat(experience.terminated, experience.lengths)
     assert cut.any()
     last = np.cumsum(experience.lengths)[~experience.terminated] - 1
-    assert float(chunks.returns[last].max()) <= CONFIG.gamma * 1.0 + 1e-6
+    assert float(found.returns[last].max()) <= CONFIG.gamma * 1.0 + 1e-6
+
+
+def test_groups_learn_the_same_task_without_a_critic():
+    policy, config = make_policy(), PpoConfig(epochs=4, minibatch=64, learning_rate=1e-3)
+    optimizer = torch.optim.Adam([p for p in policy.parameters() if p.requires_grad], lr=1e-3)
+    rates = []
+    for iteration in range(10):
+        experience = collect(policy, seed=iteration)
+        rates.append(float(experience.terminated.mean()))
+        starts = [f"start-{i // 16}" for i in range(64)]
+        advantage = judge_by_group(experience, starts)
+        chunks = chunks_of([(experience, advantage)], standardise=False, device="cpu")
+        generator = torch.Generator().manual_seed(iteration)
+        update_policy(policy, optimizer, chunks, [], config, generator)
+    assert rates[0] < 0.4
+    assert rates[-1] > 0.8
+
+
+def test_a_groups_advantages_are_its_standardised_returns():
+    found = group_advantages(np.array([1, 0, 0, 1, 1, 0], np.float32), list("aabbab"))
+    np.testing.assert_allclose(
+        found, [0.7071, -1.4142, -0.7071, 1.4142, 0.7071, -0.7071], rtol=1e-3
+    )
+    assert (group_advantages(np.ones(4, np.float32), list("aabb")) == 0).all()
+    with pytest.raises(ValueError, match="2 returns for 1"):
+        group_advantages(np.ones(2, np.float32), ["a"])
+
+
+@given(st.floats(1e-3, 10), st.floats(1e-3, 10), st.floats(1e-4, 100), st.floats(1e-4, 100))
+def test_adapted_beta_settles_where_the_ratio_holds(beta, target, rl, sft):
+    measured = {"gradient/rl": rl, "gradient/real_sft": sft}
+    for _ in range(60):
+        beta = adapted_beta(beta, target, measured)
+    assert beta * sft / rl == pytest.approx(target, rel=1e-3)
+
+
+def test_a_silent_gradient_leaves_beta_as_it_is():
+    assert adapted_beta(0.5, 0.1, {"gradient/rl": 0.0, "gradient/real_sft": 1.0}) == 0.5
+
+
+def test_the_value_clip_takes_the_larger_error():
+    predicted = torch.tensor([0.9, 0.1])
+    returns, earlier = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.0])
+    clipped = value_regression(predicted, returns, earlier, 0.2)
+    assert float(clipped) == pytest.approx((0.8**2 + 0.1**2) / 2)
+    assert float(value_regression(predicted, returns)) == pytest.approx((0.1**2 + 0.1**2) / 2)
+    with pytest.raises(ValueError, match="earlier"):
+        value_regression(predicted, returns, None, 0.2)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fakes.toy_scenes import GOAL_M, LocalPool, ToyBatch, make_conditions, make_policy
+from fakes.toy_scenes import GOAL_M, LocalPool, ToyBatch, make_conditions, make_job, make_policy
 from rlco_trainer.episodes import EpisodeRequest, PolicyPackage, joined
 from rlco_trainer.evaluate import evaluate, run_on_pool
 from rlco_trainer.rollout import run_episodes
@@ -16,6 +16,7 @@ from rlco_trainer.rollout import run_episodes
 def make_request(n: int, **changes) -> EpisodeRequest:
     request = EpisodeRequest(
         policy=PolicyPackage.of(make_policy()),
+        task="toy",
         conditions=make_conditions(n),
         instruction="go",
         max_steps=16,
@@ -87,29 +88,39 @@ def test_without_exploration_nothing_is_kept_and_results_repeat():
 
 def test_workers_share_the_conditions():
     pool = LocalPool([ToyBatch(2), ToyBatch(2), ToyBatch(2)])
-    reports = run_on_pool(
-        pool,
-        PolicyPackage.of(make_policy()),
-        make_conditions(8),
-        instruction="go",
-        max_steps=8,
-        explore=True,
-    )
+    package = PolicyPackage.of(make_policy())
+    (reports,) = run_on_pool(pool, package, [make_job(8)], max_steps=8, explore=True)
     assert [len(report.outcomes) for report in reports] == [3, 3, 2]
     everything = joined([r.experience for r in reports if r.experience is not None])
     assert len(everything.lengths) == 8
     assert len(everything.features["visual"]) == everything.lengths.sum()
 
 
+def test_several_tasks_go_to_the_workers_at_once_and_come_back_apart():
+    pool = LocalPool([ToyBatch(2), ToyBatch(2), ToyBatch(2)])
+    package = PolicyPackage.of(make_policy())
+    jobs = [make_job(5, "push"), make_job(2, "pick")]
+    reports = run_on_pool(pool, package, jobs, max_steps=8, explore=True)
+    assert pool.calls == 1
+    assert [[len(r.outcomes) for r in part] for part in reports] == [[2, 2, 1], [1, 1]]
+    assert [batch.tasks for batch in pool.batches] == [["push", "pick"], ["push", "pick"], ["push"]]
+    results = evaluate(pool, package, jobs, max_steps=8)
+    assert {task: result.episodes for task, result in results.items()} == {"push": 5, "pick": 2}
+
+
+def test_what_followed_the_last_chunk_is_encoded_where_asked():
+    experience = run_episodes(ToyBatch(3), make_request(7, keep_last_features=True)).experience
+    assert experience is not None
+    assert experience.last_features["visual"].shape[0] == 7
+    x_m = experience.last_features["state"][:, 0]
+    assert x_m[experience.terminated].min() > x_m[~experience.terminated].max()
+    assert run_episodes(ToyBatch(3), make_request(2)).experience.last_features == {}
+
+
 def test_evaluation_counts_and_bounds():
     package = PolicyPackage.of(make_policy())
-    result = evaluate(
-        LocalPool([ToyBatch(2), ToyBatch(2)]),
-        package,
-        make_conditions(5),
-        instruction="go",
-        max_steps=8,
-    )
+    pool = LocalPool([ToyBatch(2), ToyBatch(2)])
+    result = evaluate(pool, package, [make_job(5)], max_steps=8)["toy"]
     assert [o.condition for o in result.outcomes] == [c.name for c in make_conditions(5)]
     assert result.successes == sum(o.success for o in result.outcomes)
     assert result.low <= result.success_rate <= result.high

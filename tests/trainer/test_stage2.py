@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rlco_calibration
 import torch
 import yaml
 from fakes.episodes import make_store
 from fakes.toy_scenes import LocalPool, ToyBatch, make_policy
+from hypothesis import given
+from hypothesis import strategies as st
 from rlco_calibration.twin import TwinError
 from rlco_datasets.contract import ContractMismatchError, franka_compact, franka_third_person
 from rlco_trainer.checkpoint import CheckpointError, Lineage, load_policy, save_policy
-from rlco_trainer.conditions import draw, read_conditions
+from rlco_trainer.conditions import draw, narrowed, read_conditions
 from rlco_trainer.ppo import PpoConfig
 from rlco_trainer.run_folder import RunError, read_metrics
-from rlco_trainer.stage2 import Stage2Config, run_stage2
+from rlco_trainer.stage2 import run_stage2
+from rlco_trainer.stage2_config import Stage2Config, deal
 from rlco_trainer.untrained import write_untrained
 
 BENCH = Path(rlco_calibration.__file__).parent / "bench.yaml"
@@ -144,7 +149,7 @@ def test_sim_demonstrations_can_join(inputs, tmp_path):
     ("changes", "error", "message"),
     [
         ({"init": "/none/checkpoint"}, CheckpointError, "does not exist"),
-        ({"task": "juggle"}, TwinError, "juggle"),
+        ({"tasks": ("juggle",)}, TwinError, "juggle"),
     ],
 )
 def test_bad_inputs_are_named_before_the_folder_is_claimed(
@@ -186,6 +191,96 @@ def test_another_configuration_in_the_same_folder_is_refused(inputs, tmp_path):
         run_stage2(replace(inputs, iterations=1, beta=0.2), tmp_path, make_pool)
 
 
+def test_tasks_are_learnt_together_and_reported_apart(inputs, tmp_path):
+    both = replace(inputs, tasks=("pick_and_place", "push_cube"), iterations=2)
+    run_stage2(both, tmp_path, make_pool)
+    last = read_metrics(tmp_path)[-1]
+    for task in both.tasks:
+        assert 0 <= last[f"rollout/success/{task}"] <= 1
+        assert 0 <= last[f"validation/success/{task}"] <= 1
+        assert np.isfinite(last[f"critic/loss/{task}"])
+    card = load_policy(tmp_path / "last").card
+    assert card.lineage.task == "pick_and_place push_cube"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"estimator": "group", "group": 6},
+        {"critic": "features", "ppo": PpoConfig(value_clip=0.2, minibatch=48, sft_minibatch=8)},
+        {"precision": "bf16"},
+        {"curriculum_start": 0.2, "curriculum_iterations": 2},
+        {"shaping": 0.3},
+        {"beta_ratio": 0.1},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_every_option_runs_and_goes_on_bit_for_bit(inputs, tmp_path, changes):
+    config = replace(inputs, iterations=3, **changes)
+    run_stage2(config, tmp_path / "whole", make_pool)
+    with pytest.raises(KeyboardInterrupt):
+        run_stage2(config, tmp_path / "killed", lambda *_: DyingPool(3))
+    run_stage2(config, tmp_path / "killed", make_pool)
+    whole, killed = ((tmp_path / n / WEIGHTS).read_bytes() for n in ("whole", "killed"))
+    assert whole == killed
+
+
+def test_an_adapted_beta_moves_towards_its_ratio(inputs, tmp_path):
+    run_stage2(replace(inputs, beta=1e-4, beta_ratio=0.2, iterations=3), tmp_path, make_pool)
+    rows = [row for row in read_metrics(tmp_path) if "beta" in row]
+    betas = np.array([row["beta"] for row in rows])
+    ratios = np.array([row["gradient/beta_sft_over_rl"] for row in rows])
+    assert betas[0] == 1e-4
+    np.testing.assert_allclose(betas[1:] / betas[:-1], np.sqrt(0.2 / ratios[:-1]), rtol=1e-4)
+
+
+def test_the_run_ends_when_the_held_out_loss_does_not_fall(inputs, tmp_path):
+    config = replace(inputs, held_out=0.5, patience=1, evaluate_every=1, iterations=50)
+    config = replace(config, ppo=replace(inputs.ppo, learning_rate=0.02))
+    run_stage2(config, tmp_path, make_pool)
+    losses = [row["validation/held_out_loss"] for row in read_metrics(tmp_path)]
+    assert losses[-1] >= min(losses[:-1])
+    assert len(losses) < 51
+    assert json.loads((tmp_path / "run.json").read_text())["stopped_early"]
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=6),
+    st.integers(1, 8),
+    st.integers(0, 300),
+)
+def test_episodes_are_dealt_out_in_full_and_every_task_gets_some(rates, multiple, spare):
+    success = {str(i): rate for i, rate in enumerate(rates)}
+    episodes = len(rates) * multiple + spare
+    counts = deal(episodes, success, multiple=multiple)
+    assert sum(counts.values()) == episodes - episodes % multiple
+    assert all(count > 0 and count % multiple == 0 for count in counts.values())
+
+
+def test_undecided_tasks_get_more_episodes():
+    counts = deal(100, {"even": 0.5, "solved": 1.0, "hopeless": 0.0})
+    assert counts["even"] > 2 * counts["solved"]
+    assert counts["solved"] == counts["hopeless"]
+    with pytest.raises(ValueError, match="too few for 2 tasks"):
+        deal(15, {"a": 0.5, "b": 0.5}, multiple=8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": ()}, "each once"),
+        ({"tasks": ("a", "a")}, "each once"),
+        ({"estimator": "group", "episodes": 4}, "too few"),
+        ({"beta": 0.0, "beta_ratio": 0.1}, "no effect while beta is 0"),
+        ({"patience": 2}, "no effect while held_out is 0"),
+        ({"curriculum_start": 0.0}, "curriculum_start"),
+    ],
+)
+def test_impossible_configurations_are_refused(inputs, changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(inputs, **changes)
+
+
 class TestConditions:
     def test_purposes_and_rounds_never_meet(self):
         from rlco_calibration.twin import load_twin
@@ -199,6 +294,20 @@ class TestConditions:
         poses = {condition.objects for conditions in seen for condition in conditions}
         assert len(poses) == 30
         assert draw(twin, "pick_and_place", 5, purpose="train", seed=0) == seen[0]
+
+    def test_a_narrowed_twin_starts_nearer_the_middle(self):
+        from rlco_calibration.twin import load_twin
+
+        twin = load_twin(BENCH)
+        narrow = narrowed(twin, "pick_and_place", 0.25)
+        for placement in narrow.task("pick_and_place").placements:
+            whole = next(
+                p for p in twin.task("pick_and_place").placements if p.name == placement.name
+            )
+            width, full = np.diff(placement.x_m)[0], np.diff(whole.x_m)[0]
+            assert width == pytest.approx(0.25 * full)
+            assert sum(placement.x_m) == pytest.approx(sum(whole.x_m))
+        assert narrow.task("push_cube") == twin.task("push_cube")
 
     def test_a_file_round_trips_and_other_tasks_are_left_out(self, tmp_path):
         from rlco_calibration.twin import load_twin

@@ -1,11 +1,14 @@
-"""Generalised advantage estimation over action chunks."""
+"""How much better than expected: by a critic over chunks, or against one's own group."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+GROUP_STD_FLOOR = 1e-4
 
 
 def chunk_advantages(
@@ -47,3 +50,26 @@ def chunk_advantages(
         running = float(deltas[i]) + gamma * lambda_ * running
         advantages[i] = running
     return advantages.astype(np.float32), (advantages + values).astype(np.float32)
+
+
+def group_advantages(returns: Floats, groups: Sequence[str]) -> Floats:
+    """Return the `(E,)` advantage of each episode within its group of one start.
+
+    Shao et al. 2024 (GRPO, arXiv 2402.03300), section 4.1.2: the return, standardised within the
+    episodes that began alike; no critic. A group that always or never succeeds says nothing: 0.
+
+    Args:
+        returns: `(E,)`, the undiscounted return of each episode.
+        groups: E names; episodes of one name began alike.
+
+    Raises:
+        ValueError: if the lengths differ.
+    """
+    if len(returns) != len(groups):
+        raise ValueError(f"{len(returns)} returns for {len(groups)} group names")
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    count = np.bincount(member, minlength=len(names))
+    mean = np.bincount(member, weights=returns) / count
+    centred = returns - mean[member]
+    std = np.sqrt(np.bincount(member, weights=centred**2) / count)
+    return np.asarray(centred / (std[member] + GROUP_STD_FLOOR), np.float32)

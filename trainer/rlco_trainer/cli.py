@@ -18,13 +18,14 @@ from rlco_trainer.checkpoint import CheckpointError, load_policy
 from rlco_trainer.conditions import draw, read_conditions
 from rlco_trainer.data import DataError
 from rlco_trainer.episodes import PolicyPackage
-from rlco_trainer.evaluate import BatchPool, evaluate, write_evaluation
+from rlco_trainer.evaluate import BatchPool, Job, evaluate, write_evaluation
 from rlco_trainer.policies.interface import Policy
 from rlco_trainer.precision import DeviceError
 from rlco_trainer.run_folder import RunError
 from rlco_trainer.sim import SimError, make_pool, write_demonstrations
 from rlco_trainer.stage1 import Stage1Config, run_stage1
-from rlco_trainer.stage2 import Stage2Config, run_stage2
+from rlco_trainer.stage2 import run_stage2
+from rlco_trainer.stage2_config import Stage2Config
 from rlco_trainer.training_state import StateError
 from rlco_trainer.untrained import contract_named, write_untrained
 
@@ -175,13 +176,9 @@ class Eval:
             twin, loaded.policy.contract, self.task, workers=self.workers, envs=self.envs
         )
         try:
-            result = evaluate(
-                pool,
-                PolicyPackage.of(loaded.policy),
-                conditions,
-                instruction=instruction,
-                max_steps=self.max_steps,
-            )
+            job = Job(task=self.task, instruction=instruction, conditions=conditions)
+            package = PolicyPackage.of(loaded.policy)
+            result = evaluate(pool, package, [job], max_steps=self.max_steps)[self.task]
         finally:
             pool.close()
         print(f"{self.task} in {twin.name}: {result}")
@@ -196,7 +193,9 @@ class Eval:
 
 
 def _pool_of(twin: Twin, config: Stage2Config, policy: Policy) -> BatchPool:
-    return make_pool(twin, policy.contract, config.task, workers=config.workers, envs=config.envs)
+    return make_pool(
+        twin, policy.contract, config.tasks[0], workers=config.workers, envs=config.envs
+    )
 
 
 AnyCommand = Init | Demos | Stage1 | Stage2 | Eval

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +37,35 @@ def draw(
     return tuple(
         sample(twin, task, rng, f"{purpose}-{seed}-{round_}-{i:04d}") for i in range(count)
     )
+
+
+def narrowed(twin: Twin, task: str, extent: float) -> Twin:
+    """Return the twin with the task's start states drawn from the middle `extent` of each range."""
+
+    def middle(low: float, high: float) -> tuple[float, float]:
+        centre, half = 0.5 * (low + high), 0.5 * extent * (high - low)
+        return centre - half, centre + half
+
+    states = twin.task(task)
+    placements = tuple(
+        replace(
+            placement,
+            x_m=middle(*placement.x_m),
+            y_m=middle(*placement.y_m),
+            yaw_rad=middle(*placement.yaw_rad),
+        )
+        for placement in states.placements
+    )
+    changed = replace(
+        states,
+        placements=placements,
+        tcp_x_m=middle(*states.tcp_x_m),
+        tcp_y_m=middle(*states.tcp_y_m),
+        tcp_z_m=middle(*states.tcp_z_m),
+        drawer_open=middle(*states.drawer_open),
+    )
+    tasks = tuple(changed if item.name == task else item for item in twin.tasks)
+    return replace(twin, tasks=tasks)
 
 
 def read_conditions(path: Path, task: str) -> tuple[InitialCondition, ...]:

@@ -12,7 +12,7 @@ from rlco_datasets.loader import ChunkSource
 from torch import Tensor
 
 from rlco_trainer.augment import gained, shifted
-from rlco_trainer.data import open_demonstrations, tensors
+from rlco_trainer.data import Demonstrations, Kind, open_demonstrations, tensors
 from rlco_trainer.policies.interface import Features, Policy, rows_of
 
 ENCODED_AT_ONCE = 256
@@ -35,6 +35,7 @@ class Demonstrated:
     `features` name -> `(N, ...)`, `actions (N, horizon, 7)`, `mask (N, horizon)`.
     """
 
+    kind: Kind
     weight: float
     features: Features
     actions: Tensor
@@ -56,28 +57,33 @@ def demonstrations(
     *,
     real: Sequence[str] = (),
     sim: Sequence[str] = (),
-) -> tuple[Demonstrated, tuple[str, ...]]:
-    """Open stores and encode every step; also return one line a store for the lineage.
+    held_out: float = 0.0,
+    device: str = "cpu",
+) -> tuple[Demonstrated, Demonstrations]:
+    """Open stores of one kind, encode every step to train on; also return what was opened.
 
     Raises:
         DataError, StoreError, ContractMismatchError: if a store cannot be used.
     """
-    demos = open_demonstrations(real, sim)
+    demos = open_demonstrations(real, sim, held_out=held_out)
     require_same_contract(policy.contract, demos.contract, where=f"stores {(*real, *sim)}")
     generator = torch.Generator().manual_seed(augmentation.seed)
     parts = [
         part
         for opened in demos.parts
         for copy in range(augmentation.copies + 1)
-        for part in _encoded(opened.source, policy, augmentation if copy else None, generator)
+        for part in _encoded(
+            opened.source, policy, augmentation if copy else None, generator, device
+        )
     ]
     encoded = Demonstrated(
+        kind="real" if real else "sim",
         weight=weight,
         features={name: torch.cat([part[0][name] for part in parts]) for name in parts[0][0]},
         actions=torch.cat([part[1] for part in parts]),
         mask=torch.cat([part[2] for part in parts]),
     )
-    return encoded, demos.description
+    return encoded, demos
 
 
 def _encoded(
@@ -85,6 +91,7 @@ def _encoded(
     policy: Policy,
     augmentation: Augmentation | None,
     generator: torch.Generator,
+    device: str,
 ) -> list[tuple[Features, Tensor, Tensor]]:
     parts = []
     for rows in np.array_split(np.arange(len(source)), 1 + len(source) // ENCODED_AT_ONCE):
@@ -97,5 +104,6 @@ def _encoded(
                 for name, image in observation.images.items()
             }
             observation = replace(observation, images=images)
-        parts.append((policy.encode(observation), actions, mask))
+        features = policy.encode(observation.to(device))
+        parts.append((features, actions.to(device), mask.to(device)))
     return parts

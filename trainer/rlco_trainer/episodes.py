@@ -56,6 +56,7 @@ class EpisodeRequest:
     """Which episodes a worker is to run, and how."""
 
     policy: PolicyPackage
+    task: str
     conditions: tuple[InitialCondition, ...]
     instruction: str
     max_steps: int
@@ -66,6 +67,8 @@ class EpisodeRequest:
     """Weight of the task's reward as a potential (Ng et al. 1999); keeps the optimum."""
     gamma: float = 1.0
     """Discount per chunk of the shaping potential."""
+    keep_last_features: bool = False
+    """Also encode what followed each episode's last chunk, for a critic that reads features."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +87,8 @@ class Experience:
 
     N chunks in E episodes: `features` name -> `(N, ...)`, `latent (N, ...)`, `log_prob (N,)`,
     `privileged (N, P)`, `reward (N,)`, `lengths (E,)` in chunks, `terminated (E,)`,
-    `last_privileged (E, P)`: what followed the last chunk.
+    `last_privileged (E, P)` and, where asked for, `last_features` name -> `(E, ...)`: what followed
+    the last chunk.
     """
 
     features: dict[str, NDArray[Any]]
@@ -95,6 +99,7 @@ class Experience:
     lengths: NDArray[np.int64]
     terminated: NDArray[np.bool_]
     last_privileged: Floats
+    last_features: dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +119,12 @@ def joined(parts: Sequence[Experience]) -> Experience:
     def join(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(part, name) for part in parts])
 
+    def join_named(name: str) -> dict[str, NDArray[Any]]:
+        named = [getattr(part, name) for part in parts]
+        return {key: np.concatenate([item[key] for item in named]) for key in named[0]}
+
     return Experience(
-        features={
-            name: np.concatenate([part.features[name] for part in parts])
-            for name in parts[0].features
-        },
+        features=join_named("features"),
         latent=join("latent"),
         log_prob=join("log_prob"),
         privileged=join("privileged"),
@@ -126,4 +132,5 @@ def joined(parts: Sequence[Experience]) -> Experience:
         lengths=join("lengths"),
         terminated=join("terminated"),
         last_privileged=join("last_privileged"),
+        last_features=join_named("last_features"),
     )

@@ -13,7 +13,7 @@ from rlco_evaluation.statistics import rate_interval
 
 from rlco_trainer.atomic import write_text
 from rlco_trainer.episodes import EpisodeOutcome, EpisodeReport, EpisodeRequest, PolicyPackage
-from rlco_trainer.rollout import run_episodes
+from rlco_trainer.rollout import run_requests
 
 
 class BatchPool(Protocol):
@@ -48,58 +48,76 @@ class Evaluation:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Episodes of one task: where they start, and the words that ask for it."""
+
+    task: str
+    instruction: str
+    conditions: tuple[InitialCondition, ...]
+
+
 def run_on_pool(
     pool: BatchPool,
     package: PolicyPackage,
-    conditions: Sequence[InitialCondition],
+    jobs: Sequence[Job],
     *,
-    instruction: str,
     max_steps: int,
     explore: bool,
     seed: int = 0,
     shaping: float = 0.0,
     gamma: float = 1.0,
-) -> list[EpisodeReport]:
-    """Deal the conditions out over the workers and return their reports, worker by worker."""
-    workers = min(len(pool), len(conditions))
-    requests = [
-        EpisodeRequest(
-            policy=package,
-            conditions=tuple(conditions[worker::workers]),
-            instruction=instruction,
-            max_steps=max_steps,
-            explore=explore,
-            seed=seed * 1000 + worker,
-            shaping=shaping,
-            gamma=gamma,
-        )
-        for worker in range(workers)
-    ]
-    return list(pool.map(run_episodes, [(request,) for request in requests]))
+    keep_last_features: bool = False,
+) -> list[list[EpisodeReport]]:
+    """Deal each job's conditions out over the workers; return each job's reports, by worker."""
+    dealt: list[list[tuple[int, EpisodeRequest]]] = [[] for _ in range(len(pool))]
+    for number, job in enumerate(jobs):
+        workers = min(len(pool), len(job.conditions))
+        for worker in range(workers):
+            request = EpisodeRequest(
+                policy=package,
+                task=job.task,
+                conditions=job.conditions[worker::workers],
+                instruction=job.instruction,
+                max_steps=max_steps,
+                explore=explore,
+                seed=seed * 1000 + 100 * number + worker,
+                shaping=shaping,
+                gamma=gamma,
+                keep_last_features=keep_last_features,
+            )
+            dealt[worker].append((number, request))
+    dealt = [part for part in dealt if part]
+    answers = pool.map(run_requests, [(tuple(r for _, r in part),) for part in dealt])
+    reports: list[list[EpisodeReport]] = [[] for _ in jobs]
+    for part, answer in zip(dealt, answers, strict=True):
+        for (number, _), report in zip(part, answer, strict=True):
+            reports[number].append(report)
+    return reports
 
 
 def evaluate(
-    pool: BatchPool,
-    package: PolicyPackage,
-    conditions: Sequence[InitialCondition],
-    *,
-    instruction: str,
-    max_steps: int,
-) -> Evaluation:
-    """Run every condition once, without exploration."""
-    if not conditions:
-        raise ValueError("an evaluation needs at least one initial condition")
-    reports = run_on_pool(
-        pool, package, conditions, instruction=instruction, max_steps=max_steps, explore=False
-    )
-    outcomes = sorted((o for r in reports for o in r.outcomes), key=lambda o: o.condition)
-    successes = sum(outcome.success for outcome in outcomes)
-    interval = rate_interval(successes, len(outcomes))
+    pool: BatchPool, package: PolicyPackage, jobs: Sequence[Job], *, max_steps: int
+) -> dict[str, Evaluation]:
+    """Run every condition of every job once, without exploration; return results by task."""
+    if not all(job.conditions for job in jobs):
+        raise ValueError("an evaluation needs at least one initial condition of each task")
+    reports = run_on_pool(pool, package, jobs, max_steps=max_steps, explore=False)
+    return {
+        job.task: _evaluation([outcome for report in part for outcome in report.outcomes])
+        for job, part in zip(jobs, reports, strict=True)
+    }
+
+
+def _evaluation(outcomes: Sequence[EpisodeOutcome]) -> Evaluation:
+    ordered = sorted(outcomes, key=lambda outcome: outcome.condition)
+    successes = sum(outcome.success for outcome in ordered)
+    interval = rate_interval(successes, len(ordered))
     return Evaluation(
-        outcomes=tuple(outcomes),
+        outcomes=tuple(ordered),
         successes=successes,
-        episodes=len(outcomes),
-        success_rate=successes / len(outcomes),
+        episodes=len(ordered),
+        success_rate=successes / len(ordered),
         low=interval.low,
         high=interval.high,
     )

@@ -6,17 +6,17 @@ III-C), one chunk being one action.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlco_trainer.advantages import chunk_advantages
-from rlco_trainer.critic import Critic
 from rlco_trainer.demonstrated import Demonstrated
-from rlco_trainer.episodes import Experience
 from rlco_trainer.losses import ppo_clip
 from rlco_trainer.policies.interface import Features, Policy, rows_of
 
@@ -49,6 +49,8 @@ class PpoConfig:
     """The critic's passes over an iteration's chunks."""
     critic_hidden: int = 128
     """Width of the critic's two hidden layers."""
+    value_clip: float = 0.0
+    """How far the critic's predictions may move in an iteration at no cost; 0: any distance."""
     sft_minibatch: int = 128
     """Demonstration samples a gradient step."""
 
@@ -60,59 +62,20 @@ class PpoConfig:
         for name in ("learning_rate", "clip", "kl_stop", "grad_clip", "critic_learning_rate"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if not (0 < self.gamma <= 1 and 0 <= self.lambda_ <= 1) or self.entropy_weight < 0:
+        if not (0 < self.gamma <= 1 and 0 <= self.lambda_ <= 1):
             raise ValueError(f"gamma {self.gamma}, lambda {self.lambda_} must be in [0, 1]")
+        if min(self.entropy_weight, self.value_clip) < 0:
+            raise ValueError("entropy_weight and value_clip must not be negative")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chunks:
-    """An iteration's experience as tensors, with advantages; see `Experience` for the shapes."""
+    """An iteration's choices of all tasks, and how good each was; see `Experience` for shapes."""
 
     features: Features
     latent: Tensor
     log_prob: Tensor
-    privileged: Tensor
     advantage: Tensor
-    returns: Tensor
-
-
-def prepare(
-    experience: Experience,
-    critic: Critic,
-    config: PpoConfig,
-    value_range: tuple[float, float] = (0.0, 1.0),
-) -> Chunks:
-    """Judge each episode's chunks by the critic; advantages are standardised over all.
-
-    What the critic expects after an episode that ran out of time is clipped to `value_range`, all
-    that returns can be: such states may lie outside what it was fitted on, and its extrapolations
-    would otherwise feed on themselves.
-    """
-    privileged = torch.from_numpy(experience.privileged)
-    with torch.no_grad():
-        values = critic(privileged).numpy()
-        following = critic(torch.from_numpy(experience.last_privileged)).clamp(*value_range).numpy()
-    starts = np.cumsum(experience.lengths) - experience.lengths
-    advantages, returns = np.empty_like(values), np.empty_like(values)
-    for i, (start, length) in enumerate(zip(starts, experience.lengths, strict=True)):
-        rows = slice(int(start), int(start + length))
-        advantages[rows], returns[rows] = chunk_advantages(
-            experience.reward[rows],
-            values[rows],
-            float(following[i]),
-            terminated=bool(experience.terminated[i]),
-            gamma=config.gamma,
-            lambda_=config.lambda_,
-        )
-    advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-6)
-    return Chunks(
-        features={name: torch.from_numpy(value) for name, value in experience.features.items()},
-        latent=torch.from_numpy(experience.latent),
-        log_prob=torch.from_numpy(experience.log_prob),
-        privileged=privileged,
-        advantage=torch.from_numpy(advantages),
-        returns=torch.from_numpy(returns),
-    )
 
 
 def update_policy(
@@ -122,20 +85,25 @@ def update_policy(
     demonstrated: Sequence[Demonstrated],
     config: PpoConfig,
     generator: torch.Generator,
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> dict[str, float]:
-    """Improve the policy on one iteration's chunks; return what was measured."""
+    """Improve the policy on one iteration's chunks; return what was measured.
+
+    `context` surrounds each forward pass, for example with mixed precision.
+    """
     parameters = [p for p in policy.parameters() if p.requires_grad]
-    measured = _gradient_norms(policy, parameters, chunks, demonstrated, config, generator)
+    measured: dict[str, float] = {}
     steps, stopped = 0, False
     history: list[dict[str, float]] = []
     for _ in range(config.epochs):
         order = torch.randperm(len(chunks.advantage), generator=generator)
         for rows in order.split(config.minibatch):
-            terms = rl_terms(policy, chunks, rows, config)
-            loss = terms["loss"] - config.entropy_weight * terms["entropy"]
-            for demos in demonstrated:
-                sft = demos.loss(policy, demos.draw(config.sft_minibatch, generator))["loss"]
-                loss = loss + demos.weight * sft
+            with context():
+                terms = rl_terms(policy, chunks, rows, config)
+                loss = terms["loss"] - config.entropy_weight * terms["entropy"]
+                for demos in demonstrated:
+                    sft = demos.loss(policy, demos.draw(config.sft_minibatch, generator))["loss"]
+                    loss = loss + demos.weight * sft
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, config.grad_clip)
@@ -162,30 +130,49 @@ def rl_terms(policy: Policy, chunks: Chunks, rows: Tensor, config: PpoConfig) ->
     return terms | {"entropy": entropy.mean()}
 
 
-def _gradient_norms(
+def gradient_norms(
     policy: Policy,
-    parameters: list[nn.Parameter],
     chunks: Chunks,
     demonstrated: Sequence[Demonstrated],
     config: PpoConfig,
     generator: torch.Generator,
 ) -> dict[str, float]:
-    """Measure what each term does to the parameters, on one minibatch before the first step."""
+    """Measure what each term does to the parameters, on one minibatch before the first step.
+
+    `gradient/<kind>_sft` is that of the supervised loss itself, `gradient/beta_sft` of all of them
+    with their weights.
+    """
+    parameters = [p for p in policy.parameters() if p.requires_grad]
     rows = torch.randperm(len(chunks.advantage), generator=generator)[: config.minibatch]
     rl = _flat_gradient(rl_terms(policy, chunks, rows, config)["loss"], parameters)
     sft, loss = torch.zeros_like(rl), 0.0
+    own: dict[str, float] = {}
     for demos in demonstrated:
         term = demos.loss(policy, demos.draw(config.sft_minibatch, generator))["loss"]
-        sft += _flat_gradient(demos.weight * term, parameters)
+        gradient = _flat_gradient(term, parameters)
+        sft += demos.weight * gradient
         loss += demos.weight * float(term.detach())
+        own[f"gradient/{demos.kind}_sft"] = float(gradient.norm())
     rl_norm, sft_norm = float(rl.norm()), float(sft.norm())
-    return {
+    return own | {
         "gradient/rl": rl_norm,
         "gradient/beta_sft": sft_norm,
         "gradient/beta_sft_over_rl": sft_norm / max(rl_norm, 1e-12),
         "gradient/cosine": float(rl @ sft) / max(rl_norm * sft_norm, 1e-12),
         "sft/beta_loss": loss,
     }
+
+
+def adapted_beta(beta: float, target_ratio: float, measured: Mapping[str, float]) -> float:
+    """Return the beta that moves half-way (geometrically) to where the ratio holds.
+
+    The ratio is that of `gradient_norms`: beta times the real supervised gradient's norm over that
+    of the RL gradient. Both are noisy, hence half-way.
+    """
+    rl, sft = measured["gradient/rl"], measured["gradient/real_sft"]
+    if min(beta, rl, sft) <= 0:
+        return beta
+    return math.sqrt(beta * target_ratio * rl / sft)
 
 
 def _flat_gradient(loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:

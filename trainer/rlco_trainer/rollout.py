@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rlco_datasets.initial_condition import InitialCondition
 
 from rlco_trainer.episodes import EpisodeOutcome, EpisodeReport, EpisodeRequest, Experience, Floats
-from rlco_trainer.policies.interface import Observation, Policy
+from rlco_trainer.policies.interface import Features, Observation, Policy
 
 
 class Status(Protocol):
@@ -47,6 +47,9 @@ class Seen(Protocol):
 
 class SceneBatch(Protocol):
     """Many scenes of one task, as `rlco_trainer.twin.batch.TwinBatch`."""
+
+    def for_task(self, task: str) -> SceneBatch:
+        """Return as many scenes of another task of the same twin, built on first use."""
 
     def __len__(self) -> int:
         """Return the number of scenes."""
@@ -84,6 +87,7 @@ class _Running:
     success: bool = False
     milestone: str = ""
     last_privileged: Floats | None = None
+    last_features: dict[str, NDArray[Any]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +100,13 @@ class _Chunks:
     log_prob: Floats
     privileged: Floats
     reward: Floats
+
+
+def run_requests(
+    batch: SceneBatch, requests: Sequence[EpisodeRequest]
+) -> tuple[EpisodeReport, ...]:
+    """Run requests one after the other, each in scenes of its own task."""
+    return tuple(run_episodes(batch.for_task(request.task), request) for request in requests)
 
 
 def run_episodes(batch: SceneBatch, request: EpisodeRequest) -> EpisodeReport:
@@ -135,6 +146,9 @@ def run_episodes(batch: SceneBatch, request: EpisodeRequest) -> EpisodeReport:
             if not _goes_on(episode, request):
                 episode.milestone = batch.status([row])[0].milestone
                 episode.last_privileged = batch.privileged([row])[0]
+                if request.keep_last_features:
+                    encoded = _encode(policy, batch.observe([row]), request)
+                    episode.last_features = {k: v[0].numpy() for k, v in encoded.items()}
                 finished.append(running.pop(row))
         _lap(seconds, "simulation", clock)
     finished.sort(key=lambda episode: episode.index)
@@ -171,8 +185,7 @@ def _decide(
     policy: Policy, seen: Seen, request: EpisodeRequest, generator: torch.Generator
 ) -> tuple[Floats, dict[str, Any] | None]:
     """Return `(B, horizon, 7)` actions, and when exploring what PPO must know of the choice."""
-    instructions = (request.instruction,) * len(seen.state)
-    features = policy.encode(Observation.from_numpy(seen.images, seen.state, instructions))
+    features = _encode(policy, seen, request)
     if not request.explore:
         return policy.best_actions(features).numpy(), None
     decision = policy.act(features, generator)
@@ -182,6 +195,11 @@ def _decide(
         "log_prob": decision.log_prob.numpy(),
         "privileged": seen.privileged,
     }
+
+
+def _encode(policy: Policy, seen: Seen, request: EpisodeRequest) -> Features:
+    instructions = (request.instruction,) * len(seen.state)
+    return policy.encode(Observation.from_numpy(seen.images, seen.state, instructions))
 
 
 def _execute(
@@ -209,6 +227,7 @@ def _experience(finished: list[_Running], decided: list[_Chunks]) -> Experience:
     def ordered(parts: list[NDArray[Any]]) -> NDArray[Any]:
         return np.concatenate(parts)[order]
 
+    last_features = [e.last_features for e in finished if e.last_features is not None]
     return Experience(
         features={
             name: ordered([chunks.features[name] for chunks in decided])
@@ -223,4 +242,8 @@ def _experience(finished: list[_Running], decided: list[_Chunks]) -> Experience:
         last_privileged=np.stack(
             [e.last_privileged for e in finished if e.last_privileged is not None]
         ),
+        last_features={
+            name: np.stack([features[name] for features in last_features])
+            for name in (last_features[0] if last_features else ())
+        },
     )

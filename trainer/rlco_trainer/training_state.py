@@ -31,13 +31,18 @@ class TrainingState:
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """Return the tensors whose name starts with `prefix/`, without it."""
-        start = prefix + "/"
-        return {k[len(start) :]: v for k, v in self.tensors.items() if k.startswith(start)}
+        return unprefixed(prefix, self.tensors)
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the same tensors under `prefix/name`."""
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def unprefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose name starts with `prefix/`, without it."""
+    start = prefix + "/"
+    return {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
 
 
 def save_state(folder: Path, state: TrainingState) -> None:

@@ -128,6 +128,14 @@ class Policy(nn.Module, ABC):
     def evaluate_actions(self, features: Features, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Return `(log_prob (B,), entropy (B,))` of earlier choices under the present weights."""
 
+    def value_features(self, features: Features) -> Tensor:
+        """Return `(B, F) float32`: what a critic may read of encoded observations.
+
+        By default all that is encoded as real numbers; a family with a better summary overrides it.
+        """
+        parts = [v.flatten(1).float() for _, v in sorted(features.items()) if v.is_floating_point()]
+        return torch.cat(parts, dim=1)
+
     @abstractmethod
     def best_actions(self, features: Features) -> Tensor:
         """Return the `(B, horizon, 7)` chunk that deployment executes: no exploration."""

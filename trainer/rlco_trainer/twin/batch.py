@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,20 @@ class TwinBatch:
             for _ in range(n)
         )
         self.twin, self.contract, self.task = twin, contract, task
+        self._arguments: dict[str, Any] = {"n": n, "images": images, "seed": seed}
+        self._siblings = {task: self}
+
+    def for_task(self, task: str) -> TwinBatch:
+        """Return as many scenes of another task, built on first use and then kept.
+
+        Raises:
+            TwinError: if the twin has no such task.
+        """
+        if task not in self._siblings:
+            sibling = TwinBatch(self.twin, self.contract, task, **self._arguments)
+            sibling._siblings = self._siblings
+            self._siblings[task] = sibling
+        return self._siblings[task]
 
     def __len__(self) -> int:
         """Return the number of scenes."""
