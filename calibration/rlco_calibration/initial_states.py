@@ -18,15 +18,14 @@ def sample(twin: Twin, task: str, rng: np.random.Generator, name: str) -> Initia
 
     Placements are drawn together, again and again until every two centres are at least the task's
     `min_distance_m` apart, so the result is uniform over what is allowed. Boxes stand on the table
-    (the origin is the centre); bowls' and marks' origins lie on it.
+    (the origin is the centre); bowls', marks' and cabinets' origins lie on it.
 
     Raises:
         TwinError: if the twin has no such task, or the distance cannot be kept.
     """
     states = twin.task(task)
-    movable = [place for place in states.placements if _is_object(twin, place.name)]
     for _ in range(MAX_TRIES):
-        objects = tuple(_draw(twin, place, rng) for place in movable)
+        objects = tuple(_draw(twin, place, rng) for place in states.placements)
         if all(
             math.dist(a.position_m[:2], b.position_m[:2]) >= states.min_distance_m
             for a, b in combinations(objects, 2)
@@ -35,8 +34,8 @@ def sample(twin: Twin, task: str, rng: np.random.Generator, name: str) -> Initia
     else:
         raise TwinError(
             f"twin {twin.name!r}, task {task!r}: {MAX_TRIES} draws kept no two of "
-            f"{[place.name for place in movable]} {states.min_distance_m} m apart. Widen the "
-            "placements or lower min_distance_m."
+            f"{[place.name for place in states.placements]} {states.min_distance_m} m apart. "
+            "Widen the placements or lower min_distance_m."
         )
     return InitialCondition(
         name=name,
@@ -51,17 +50,13 @@ def sample(twin: Twin, task: str, rng: np.random.Generator, name: str) -> Initia
     )
 
 
-def _is_object(twin: Twin, name: str) -> bool:
-    return any(model.name == name for model in twin.objects)
-
-
 def _uniform(rng: np.random.Generator, bounds: Range) -> float:
     return float(rng.uniform(*bounds))
 
 
 def _draw(twin: Twin, place: Placement, rng: np.random.Generator) -> ObjectPose:
-    model = twin.object_model(place.name)
-    lift = model.size_m[2] / 2 if model.kind == "box" else 0.0
+    boxes = {model.name: model for model in twin.objects if model.kind == "box"}
+    lift = boxes[place.name].size_m[2] / 2 if place.name in boxes else 0.0
     position = (
         _uniform(rng, place.x_m),
         _uniform(rng, place.y_m),

@@ -143,9 +143,16 @@ class ObjectModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawer:
-    """A cabinet with one drawer that slides along the cabinet's x axis (towards the robot: -x).
+    """A cabinet with one drawer that slides along the cabinet's x axis (opens towards -x).
 
-    `position_m` is the centre of the cabinet's floor; `size_m` its outer (x, y, z).
+    The cabinet's frame lies at the centre of its floor, on the table; `position_m` and `yaw_rad`
+    say where that is when a task does not place it. `size_m` is the closed cabinet's outer (x, y,
+    z). `handle_size_m`: how far the handle stands out from the front, its width, and the thickness
+    of its bar; the fingers need `handle_size_m[0] - handle_size_m[2]` behind the bar, 3 cm or more.
+    `handle_height_m` is the height of the bar's centre over the cabinet's floor.
+
+    Sliding takes `joint_friction_n` (Coulomb) plus `joint_damping_n_s_per_m` times the speed;
+    `friction` is that of its surfaces. The cabinet itself does not move.
     """
 
     name: str
@@ -155,18 +162,53 @@ class Drawer:
     handle_size_m: Vector3
     handle_height_m: float
     travel_m: float
-    joint_friction_n: float = 0.05
+    joint_friction_n: float = 0.5
     joint_damping_n_s_per_m: float = 5.0
     mass_kg: float = 0.3
+    friction: float = 0.5
     colour: Vector3 = (0.7, 0.6, 0.45)
     handle_colour: Vector3 = (0.2, 0.2, 0.2)
 
     def __post_init__(self) -> None:
-        """Check sizes, travel and joint properties."""
+        """Check sizes, travel, joint properties and that the handle fits the front."""
         owner = f"drawer {self.name}"
+        depth, width, thickness = self.handle_size_m
         _positive(owner, travel_m=self.travel_m, mass_kg=self.mass_kg)
         _positive(owner, size_x=self.size_m[0], size_y=self.size_m[1], size_z=self.size_m[2])
-        _not_negative(owner, friction=self.joint_friction_n, damping=self.joint_damping_n_s_per_m)
+        _positive(owner, handle_depth=depth, handle_width=width, handle_thickness=thickness)
+        _not_negative(owner, joint_friction_n=self.joint_friction_n, friction=self.friction)
+        _not_negative(owner, joint_damping_n_s_per_m=self.joint_damping_n_s_per_m)
+        _colour(owner, self.colour)
+        _colour(owner, self.handle_colour)
+        if self.travel_m >= self.size_m[0]:
+            raise ValueError(
+                f"{owner}: travel_m {self.travel_m} must be less than the cabinet's depth "
+                f"{self.size_m[0]}, or the drawer falls out"
+            )
+        if depth <= thickness or width > self.size_m[1]:
+            raise ValueError(
+                f"{owner}: the handle {self.handle_size_m} must stand out further than its bar is "
+                f"thick and be no wider than the front, {self.size_m[1]} m"
+            )
+        if not thickness / 2 < self.handle_height_m < self.size_m[2]:
+            raise ValueError(
+                f"{owner}: handle_height_m {self.handle_height_m} must be on the front, between "
+                f"{thickness / 2} and {self.size_m[2]} m over the floor"
+            )
+
+    @property
+    def handle_name(self) -> str:
+        """What the sliding part is called where objects are listed by name."""
+        return f"{self.name}_handle"
+
+    @property
+    def T_cabinet_handle(self) -> NDArray[np.float64]:  # noqa: N802
+        """The `(4, 4)` pose of the handle bar's centre in the cabinet, drawer closed."""
+        depth, _, thickness = self.handle_size_m
+        pose = np.eye(4)
+        pose[0, 3] = -self.size_m[0] / 2 - depth + thickness / 2
+        pose[2, 3] = self.handle_height_m
+        return pose
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +270,7 @@ class Lighting:
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where one object starts: uniform over a rectangle on the table and a yaw range."""
+    """Where one object or cabinet starts: uniform over a rectangle and a range of yaws."""
 
     name: str
     x_m: Range
@@ -311,7 +353,12 @@ class Twin:
             names = [item.name for item in items]
             if len(set(names)) != len(names):
                 raise ValueError(f"{group}: names must be distinct, got {names}")
-        known = {*(item.name for item in self.objects), *(item.name for item in self.drawers)}
+        movable = [item.name for item in self.objects]
+        for drawer in self.drawers:
+            movable += [drawer.name, drawer.handle_name]
+        if len(set(movable)) != len(movable):
+            raise ValueError(f"objects, drawers and handles need distinct names, got {movable}")
+        known = {item.name for item in (*self.objects, *self.drawers)}
         for task in self.tasks:
             unknown = [place.name for place in task.placements if place.name not in known]
             if unknown:

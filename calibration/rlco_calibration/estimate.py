@@ -1,0 +1,147 @@
+"""Least squares with a robust loss, and how sure its answer is.
+
+The covariance is the larger, parameter by parameter, of two estimates: the usual one, which takes
+residuals as independent, and the sandwich by group (Liang and Zeger 1986; MacKinnon and White 1985
+for the small-sample factor), which lets the residuals of one frame or one recording err together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+from scipy.stats import t as student
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """Parameters `(P,)`, their covariance `(P, P)`, and residuals `(N,)` at the solution."""
+
+    x: Array
+    covariance: Array
+    residuals: Array
+    degrees: float
+    """Degrees of freedom that an interval may count on."""
+    jacobian: Array
+    weights: Array
+    """`(N,)` how much the robust loss lets each residual count."""
+    converged: bool = True
+
+    def left_out(self, groups: NDArray[np.int_]) -> Array:
+        """Return `(G, P)`: the parameters without each group in turn, to first order.
+
+        One Gauss-Newton step from the solution, which is exact where the residuals are linear.
+        """
+        weighted = self.weights[:, None] * self.jacobian
+        total = self.jacobian.T @ weighted
+        found = []
+        for name in np.unique(groups):
+            mine = groups == name
+            rest = total - self.jacobian[mine].T @ weighted[mine]
+            pull = weighted[mine].T @ self.residuals[mine]
+            found.append(self.x + np.linalg.lstsq(rest, pull, rcond=1e-12)[0])
+        return np.stack(found)
+
+    @property
+    def std(self) -> Array:
+        """Standard uncertainty of every parameter."""
+        return np.sqrt(np.clip(np.diag(self.covariance), 0, None))
+
+    @property
+    def rms(self) -> float:
+        """Root mean square of the residuals."""
+        return float(np.sqrt(np.mean(self.residuals**2)))
+
+
+def solve(
+    residuals: Callable[[Array], Array],
+    start: Array,
+    *,
+    scale: float,
+    groups: NDArray[np.int_] | None = None,
+    loss: str = "soft_l1",
+    steps: Array | None = None,
+    bounds: tuple[Array, Array] | None = None,
+) -> Fit:
+    """Minimise `residuals` `(N,)` from `start` `(P,)`.
+
+    Args:
+        residuals: of parameters `(P,)`; the same length always.
+        start: where to begin.
+        scale: size of an inlier's residual.
+        groups: `(N,)` which residuals may err together.
+        loss: as scipy's `least_squares`.
+        steps: `(P,)` relative sizes of the parameters.
+        bounds: lower and upper `(P,)`.
+    """
+    options = {} if bounds is None else {"bounds": bounds}
+    result = least_squares(
+        residuals,
+        start,
+        loss=loss,
+        f_scale=scale,
+        x_scale="jac" if steps is None else steps,
+        method="trf",
+        max_nfev=200,
+        **options,
+    )
+    residual, jacobian = result.fun, result.jac
+    if loss != "linear":  # scipy returns the Jacobian scaled by the loss: take the true one
+        jacobian = _jacobian(residuals, result.x)
+    count = len(residual)
+    weights = np.ones(count) if loss == "linear" else 1 / np.sqrt(1 + (residual / scale) ** 2)
+    covariance, degrees = _covariance(residual, jacobian, weights, groups)
+    return Fit(
+        jacobian=jacobian,
+        weights=weights,
+        x=result.x,
+        covariance=covariance,
+        residuals=residual,
+        degrees=degrees,
+        converged=bool(result.status > 0),
+    )
+
+
+def _jacobian(residuals: Callable[[Array], Array], x: Array) -> Array:
+    columns = []
+    for index in range(len(x)):
+        step = 1e-6 * max(1.0, abs(x[index]))
+        high, low = x.copy(), x.copy()
+        high[index] += step
+        low[index] -= step
+        columns.append((residuals(high) - residuals(low)) / (2 * step))
+    return np.stack(columns, axis=-1)
+
+
+def _covariance(
+    residual: Array, jacobian: Array, weight: Array, groups: NDArray[np.int_] | None
+) -> tuple[Array, float]:
+    """Return the covariance and its degrees of freedom."""
+    count, parameters = jacobian.shape
+    curvature = jacobian.T @ (weight[:, None] * jacobian)
+    bread = np.linalg.pinv(curvature, hermitian=True, rcond=1e-12)
+    free = max(count - parameters, 1)
+    variance = float(np.sum(weight * residual**2)) / max(float(weight.sum()) - parameters, 1.0)
+    usual = bread * variance
+    if groups is None:
+        return usual, float(free)
+    names = np.unique(groups)
+    scores = np.stack(
+        [jacobian[groups == name].T @ (weight * residual)[groups == name] for name in names]
+    )
+    number = len(names)
+    factor = number / max(number - 1, 1) * (count - 1) / free
+    grouped = factor * bread @ (scores.T @ scores) @ bread
+    ratio = np.sqrt(np.maximum(np.diag(grouped) / np.maximum(np.diag(usual), 1e-300), 1.0))
+    return usual * np.outer(ratio, ratio), float(max(number - 1, 1))
+
+
+def interval(value: float, std: float, degrees: float, level: float = 0.95) -> tuple[float, float]:
+    """Return the two-sided interval of a normal estimate whose spread was itself estimated."""
+    half = float(student.ppf(0.5 + level / 2, max(degrees, 1.0))) * std
+    return (value - half, value + half)
