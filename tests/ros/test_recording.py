@@ -1,33 +1,22 @@
-"""From streams to a stored episode: builder, session and writer."""
-
-from datetime import UTC, datetime
+"""From streams to a built episode: resampling, builder, session, cues, buffer."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rlco.core.episode_builder import COMMAND_HELD, RATE_MISSED, EpisodeGapError, Streams, build
+from rlco.core.buffer import BoundedBuffer
+from rlco.core.cues import Bell, Quiet, Voice, cue_named
+from rlco.core.episode_builder import COMMAND_HELD, RATE_MISSED, Streams, build
+from rlco.core.recording import WINDOW_NS, RecordedTopics, Recording
+from rlco.core.resample import EpisodeGapError, held, interpolated
 from rlco.core.session import Session, SessionError, State
 from rlco.core.streams import Stream
-from rlco.core.writer import EpisodeWriter
-from rlco_datasets.contract import ContractMismatchError, franka_compact, franka_third_person
-from rlco_datasets.episode import EpisodeMetadata
-from rlco_datasets.frames import apply_delta, pose_matrix, state_vector
-from rlco_datasets.store import EpisodeStore, StoreError
+from rlco_datasets.contract import franka_compact
+from rlco_datasets.frames import apply_delta, delta_between, pose_matrix, state_vector
 
 CONTRACT = franka_compact()
 P = CONTRACT.period_ns
 START = pose_matrix((0.5, 0.0, 0.2), np.diag([1.0, -1.0, -1.0]))
-METADATA = EpisodeMetadata(
-    source="real",
-    task="pick_and_place",
-    instruction="put the cube in the bowl",
-    operator="test",
-    outcome="success",
-    contract_id=CONTRACT.id,
-    software_version="0",
-    created_utc=datetime.now(UTC).isoformat(),
-)
 
 
 def deltas(steps, seed=0):
@@ -133,54 +122,202 @@ def test_an_episode_that_ends_before_it_begins_is_refused():
         build(filled(deltas(5), skip=skip), CONTRACT, last_ns=8 * P)
 
 
+def test_the_operators_own_command_is_kept_beside_what_was_let_through():
+    actions = deltas(6)
+    streams = filled(actions)
+    raw, raw_width = Stream("teleop/target_pose"), Stream("teleop/gripper_target")
+    for step in range(6):
+        pose = START.copy()
+        pose[0, 3] += 0.1 * step
+        raw.push((7 + step) * P, pose)
+        raw_width.push((7 + step) * P, 0.01 * step)
+    whole = Streams(**(vars(streams) | {"raw_target": raw, "raw_width": raw_width}))
+    built = build(whole, CONTRACT)
+    np.testing.assert_allclose(built.actions, actions, atol=1e-6)
+    told = built.extras["operator_target"]
+    np.testing.assert_allclose(told[:, 0], START[0, 3] + 0.1 * np.arange(6))
+    np.testing.assert_allclose(np.abs(told[:, 3:]), np.tile([0, 1, 0, 0], (6, 1)), atol=1e-12)
+    np.testing.assert_allclose(built.extras["operator_width_m"], 0.01 * np.arange(6))
+    assert build(streams, CONTRACT).extras == {}
+
+
+@given(st.integers(1, P - 1), st.integers(0, 1000))
+def test_a_pose_is_interpolated_between_its_samples(offset_ns, seed):
+    delta = np.random.default_rng(seed).uniform(-0.5, 0.5, 6)
+    stream = Stream("pose")
+    stream.push(0, START)
+    stream.push(P, apply_delta(START, delta))
+    (sample,), late = interpolated(stream, np.array([offset_ns]), P)
+    expected = delta * offset_ns / P
+    np.testing.assert_allclose(delta_between(START, sample.value), expected, atol=1e-9)
+    assert (sample.stamp_ns, late) == (offset_ns, False)
+
+
+def test_a_pose_sampled_at_the_instant_is_taken_as_it_is_and_a_gap_is_not_bridged():
+    stream = Stream("pose")
+    stream.push(0, START)
+    for stamp in (P, 3 * P):
+        stream.push(stamp, apply_delta(START, np.full(6, stamp / P)))
+    (first, at, gap), late = interpolated(stream, np.array([0, P, 2 * P]), P)
+    assert first.value is START
+    assert at.stamp_ns == gap.stamp_ns == P
+    assert gap.value is at.value
+    assert late
+
+
+@given(
+    st.lists(st.integers(1, 5 * P), min_size=1, max_size=30),
+    st.integers(-3 * P, 3 * P),
+)
+def test_thinning_changes_nothing_that_the_grid_sees(gaps, origin_ns):
+    whole, thinned, early = Stream("image"), Stream("image"), Stream("image")
+    thinned.thin(origin_ns, P)
+    stamps = np.cumsum(gaps).tolist()
+    for number, stamp in enumerate(stamps):
+        for stream in (whole, thinned, early):
+            stream.push(stamp, number)
+    early.thin(origin_ns, P)
+    for stamp in range(origin_ns, stamps[-1] + P, P):
+        assert whole.before(stamp) == thinned.before(stamp) == early.before(stamp)
+    steps = max(0, (stamps[-1] - origin_ns) // P + 1)
+    assert len(early) <= len(thinned) <= steps + 1
+
+
+def test_a_recording_keeps_the_frames_of_its_steps_and_none_of_an_idle_hour():
+    topics = RecordedTopics(
+        images={"third_person": "image"}, pose="pose", width="w", target="t", width_target="wt"
+    )
+    recording = Recording(topics, CONTRACT)
+    images = recording.streams.images["third_person"]
+    stamps = range(0, 20 * WINDOW_NS, P // 3)
+    for stamp in stamps:  # ten times 30 Hz, and nobody commands
+        recording.push("image", stamp, stamp)
+    assert len(images) <= 3 * (WINDOW_NS // P + 7)
+    start = stamps[-1]
+    for topic in ("pose", "w", "t", "wt"):
+        recording.push(topic, start, START)
+    for stamp in range(start + 1, start + 10 * P, P // 3):
+        recording.push("image", stamp, stamp)
+    assert len(images) <= 12
+    samples, late = held(images, start + P * np.arange(9), P)
+    assert not late
+    assert all(0 <= start + k * P - s.stamp_ns <= P // 3 for k, s in enumerate(samples))
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
+def session(**options):
+    made = Session(Clock(), **options)
+    made.activate()
+    return made
+
+
 def test_a_session_goes_round():
-    session = Session()
-    for leave in (session.commit, session.discard, session.fail):
-        session.start()
-        session.finish()
+    made = session()
+    for leave in (lambda: made.commit(success=True), made.discard, made.fail):
+        made.start()
+        made.finish()
         leave()
-    assert (session.committed, session.discarded, session.failed) == (1, 1, 1)
+    assert (made.committed, made.discarded, made.failed) == (1, 1, 1)
 
 
 @given(st.lists(st.sampled_from(["start", "finish", "commit", "discard", "fail"])))
 def test_a_session_never_leaves_its_states(events):
-    session = Session()
+    made = session()
     allowed = {State.IDLE: {"start"}, State.RECORDING: {"finish"}}
     for event in events:
-        before = session.state
+        before = made.state
+        options = {"success": True} if event == "commit" else {}
         if event in allowed.get(before, {"commit", "discard", "fail"}):
-            getattr(session, event)()
+            getattr(made, event)(**options)
         else:
             with pytest.raises(SessionError, match=f"while {before.value}"):
-                getattr(session, event)()
-            assert session.state is before
+                getattr(made, event)(**options)
+            assert made.state is before
 
 
-def test_the_writer_appends_and_goes_on_after_an_error(tmp_path):
-    writer = EpisodeWriter(str(tmp_path / "store"), CONTRACT)
-    first = writer.write(filled(deltas(5)), METADATA).result()
-    assert (first.index, first.steps, first.flags) == (0, 5, ())
-    with pytest.raises(EpisodeGapError):
-        writer.write(empty(), METADATA).result()
-    too_far = deltas(5)
-    too_far[2, 0] = 0.2
-    with pytest.raises(ValueError, match=r"translation at step 2 is 0\.2"):
-        writer.write(filled(too_far), METADATA).result()
-    second = writer.write(filled(deltas(4), skip={("image", 2)}), METADATA).result()
-    assert second.flags == (RATE_MISSED,)
-    assert writer.episodes == 2
-    writer.close()
-    store = EpisodeStore.open(tmp_path / "store", contract=CONTRACT)
-    assert store.lengths.tolist() == [5, 4]
-    assert store.metadata(1).flags == (RATE_MISSED,)
+def test_an_inactive_session_records_nothing():
+    made = Session(Clock())
+    with pytest.raises(SessionError, match="not active"):
+        made.start()
+    made.activate()
+    made.start()
+    made.deactivate()
+    assert made.state is State.INACTIVE
+    made.activate()
+    assert made.state is State.IDLE
 
 
-def test_the_writer_continues_a_store_and_refuses_another_contract(tmp_path):
-    for number in range(2):
-        writer = EpisodeWriter(str(tmp_path / "store"), CONTRACT)
-        assert writer.write(filled(deltas(3)), METADATA).result().index == number
-        with pytest.raises(StoreError, match="open for writing"):
-            EpisodeWriter(str(tmp_path / "store"), CONTRACT)
-        writer.close()
-    with pytest.raises(ContractMismatchError, match="horizon"):
-        EpisodeWriter(str(tmp_path / "store"), franka_third_person())
+def test_a_session_is_complete_with_its_successes_and_goes_on_where_it_stopped():
+    made = session(wanted=3, committed=1)
+    for success in (True, False):
+        made.start()
+        made.finish()
+        made.commit(success=success)
+    assert (made.state, made.committed) == (State.IDLE, 2)
+    made.start()
+    made.finish()
+    made.commit(success=True)
+    assert made.state is State.COMPLETE
+    with pytest.raises(SessionError, match="has its 3 episodes"):
+        made.start()
+    assert session(wanted=3, committed=3).state is State.COMPLETE
+
+
+def test_the_reset_phase_ends_by_time_or_by_a_start():
+    clock = Clock()
+    made = Session(clock, reset_s=10.0)
+    made.activate()
+    made.start()
+    made.finish()
+    made.discard(again=True)
+    clock.now_s = 4.0
+    assert made.state is State.RESETTING
+    assert made.remaining_s == pytest.approx(6.0)
+    assert not made.tick()
+    clock.now_s = 10.0
+    assert made.tick()
+    assert (made.state, made.again, made.remaining_s) == (State.IDLE, True, 0.0)
+    assert not made.tick()
+    made.start()
+    assert not made.again
+    made.finish()
+    made.commit(success=True)
+    made.start()
+    assert made.state is State.RECORDING
+
+
+def test_a_buffer_never_holds_more_than_it_may_and_never_half_a_sample():
+    buffer = BoundedBuffer(10)
+    assert buffer.offer(b"head", b"sample")
+    assert not buffer.offer(b"h", b"s")
+    assert buffer.used == 1.0
+    buffer.put(b"stop")
+    assert [buffer.take() for _ in range(3)] == [b"head", b"sample", b"stop"]
+    assert buffer.used == 0.0
+    buffer.close()
+    assert not buffer.offer(b"late")
+    assert buffer.take() is None
+
+
+def test_cues_are_chosen_by_name(tmp_path, monkeypatch, capsys):
+    assert isinstance(cue_named("none"), Quiet)
+    cue_named("bell").say("ready")
+    assert capsys.readouterr().err == "\aready\n"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert isinstance(cue_named("speech"), Bell)
+    program = tmp_path / "espeak"
+    program.write_text(f'#!/bin/sh\necho "$1" > {tmp_path / "said"}\n')
+    program.chmod(0o755)
+    voice = cue_named("speech")
+    assert isinstance(voice, Voice)
+    voice.say("recording")
+    assert voice._speaking.wait(60) == 0
+    assert (tmp_path / "said").read_text() == "recording\n"
+    with pytest.raises(ValueError, match="none, bell or speech, got 'song'"):
+        cue_named("song")

@@ -143,3 +143,45 @@ def test_monitor_names_the_silent_topics():
     assert monitor.complaint().startswith("silent topics: a (last heard 1.5 s ago)")
     monitor.heard("a")
     assert monitor.complaint() == ""
+
+
+def test_monitor_measures_rates_by_capture_stamps_and_names_slow_topics():
+    clock = Clock()
+    monitor = TopicMonitor(
+        ["fast", "slow"], timeout_s=1.0, clock_s=clock, expected_hz={"fast": 10.0, "slow": 10.0}
+    )
+    for step in range(100):
+        monitor.heard("fast", step * 33_000_000)
+        monitor.heard("fast", step * 33_000_000)  # a repetition makes nothing faster
+        if step % 5 == 0:
+            monitor.heard("slow", step * 33_000_000)
+    monitor.dropped("slow")
+    assert set(monitor.slow()) == {"slow"}
+    fast, slow = monitor.meters()
+    assert fast.rate_hz == pytest.approx(30.3, abs=0.1)
+    assert (fast.received, fast.dropped, fast.slow) == (200, 0, False)
+    assert slow.rate_hz == pytest.approx(6.06, abs=0.1)
+    assert (slow.received, slow.dropped, slow.slow, slow.expected_hz) == (20, 1, True, 10.0)
+    assert "slow topics: slow (6.1 of 10.0 Hz)" in monitor.complaint()
+    clock.now_s = 2.0
+    assert monitor.complaint().startswith("silent topics: fast")
+
+
+def test_a_rate_that_was_not_measured_long_enough_is_no_complaint():
+    monitor = TopicMonitor(["a"], timeout_s=1.0, clock_s=Clock(), expected_hz={"a": 100.0})
+    monitor.heard("a", 0)
+    monitor.heard("a", 400_000_000)
+    assert monitor.complaint() == ""
+    monitor.heard("a", 600_000_000)
+    assert "slow topics" in monitor.complaint()
+
+
+@given(st.lists(st.integers(0, 100), unique=True, min_size=1), st.integers(0, 100))
+def test_forgetting_keeps_all_that_is_known_from_then_on(stamps, at):
+    whole, short = Stream("a"), Stream("a")
+    for stamp in sorted(stamps):
+        whole.push(stamp, stamp)
+        short.push(stamp, stamp)
+    short.forget(at)
+    assert all(short.before(t) == whole.before(t) for t in range(at, 101))
+    assert all(short.after(t) == whole.after(t) for t in range(at, 101))

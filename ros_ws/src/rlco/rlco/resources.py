@@ -24,8 +24,10 @@ def data_file(relative: str) -> Path:
 
 
 def _ament_share() -> Path | None:
-    from ament_index_python.packages import PackageNotFoundError, get_package_share_path
-
+    try:
+        from ament_index_python.packages import PackageNotFoundError, get_package_share_path
+    except ModuleNotFoundError:
+        return None  # no ROS here: the graphs can be read without it
     try:
         return Path(get_package_share_path("rlco"))
     except (PackageNotFoundError, OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from rlco.core.scheduler import ActionScheduler
 from rlco.core.targets import Target, TargetIntegrator
 
 Array = NDArray[np.float64]
+DELAYS = 10
+"""So many answers' delays are remembered; the longest is what the next one is expected to take."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,12 +38,24 @@ class Observed:
         return state_vector(self.T_base_tcp, self.width_m)
 
 
-Ask = Callable[[Observed, int], NDArray[np.floating]]
-"""Asks the policy: the observation and its step number in; `(horizon, 7)` actions out."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ahead:
+    """What is executed while the policy is asked: it can continue that (real-time chunking).
+
+    `actions` `(K, 7)` from the observation on, should no answer come; `delay_s` is how long an
+    answer has been taking, from the observation's capture to its first command.
+    """
+
+    actions: Array
+    delay_s: float
+
+
+Ask = Callable[[Observed, int, Ahead], NDArray[np.floating]]
+"""Asks the policy: the observation, its step number and what is ahead; `(horizon, 7)` out."""
 
 
 class PolicyDriver:
-    """Drives from observation to observation. Make a new one for every run.
+    """Drives from step to step. Make a new one for every run.
 
     Without an `executor` the policy is asked while the bench waits (lock step). With one it is
     asked in the background, `lead_steps` before the executed part of a chunk ends; where an answer
@@ -53,16 +68,21 @@ class PolicyDriver:
         integrator: TargetIntegrator,
         ask: Ask,
         *,
+        scheduler: ActionScheduler | None = None,
         executor: Executor | None = None,
         lead_steps: int = 0,
     ) -> None:
         """Take the contract, who knows the last target, and who asks the policy."""
-        self._scheduler = ActionScheduler(contract)
+        self._scheduler = scheduler or ActionScheduler(contract)
         self._integrator = integrator
         self._ask = ask
         self._executor = executor
         self._lead_steps = lead_steps
         self._asked: tuple[int, Future[NDArray[np.floating]]] | None = None
+        self._asked_ns = -1
+        self._recent: deque[int] = deque(maxlen=DELAYS)
+        self.delays_ns: list[int] = []
+        """Of every answer: from the observation's capture to the step that first used it."""
         self.steps = 0
         self.held = 0
 
@@ -70,8 +90,8 @@ class PolicyDriver:
         """Whether the observation of `stamp_ns` may be sent to the policy."""
         return self._executor is not None or self._scheduler.needs_chunk(stamp_ns)
 
-    def step(self, observed: Observed) -> Target:
-        """Return the target from this observation on.
+    def step(self, observed: Observed, at_ns: int | None = None) -> Target:
+        """Return the target from `at_ns` on; None: from the observation on (lock step).
 
         Raises:
             UnsafeActionError: if the action due is not fit to be executed.
@@ -80,12 +100,13 @@ class PolicyDriver:
         """
         if self.steps == 0:
             self._integrator.start(observed.T_base_tcp, observed.width_m)
-        stamp_ns = observed.stamp_ns
+        stamp_ns = observed.stamp_ns if at_ns is None else at_ns
         if self._executor is None:
             if self._scheduler.needs_chunk(stamp_ns):
-                self._scheduler.accept(self._ask(observed, self.steps), stamp_ns)
+                answer = self._ask(observed, self.steps, self._ahead(observed))
+                self._scheduler.accept(answer, observed.stamp_ns)
         else:
-            self._ask_in_background(observed, self._executor)
+            self._ask_in_background(observed, stamp_ns, self._executor)
         self.steps += 1
         action = self._scheduler.action(stamp_ns)
         if action is None:
@@ -93,12 +114,25 @@ class PolicyDriver:
             return self._integrator.target
         return self._integrator.advance(action)
 
-    def _ask_in_background(self, observed: Observed, executor: Executor) -> None:
+    def _ask_in_background(self, observed: Observed, at_ns: int, executor: Executor) -> None:
         if self._asked is not None and self._asked[1].done():
             asked_ns, answer = self._asked
             self._asked = None
             self._scheduler.accept(answer.result(), asked_ns)
-        due = self._scheduler.needs_chunk(observed.stamp_ns, lead_steps=self._lead_steps)
-        if self._asked is None and due:
-            answer = executor.submit(self._ask, observed, self.steps)
-            self._asked = (observed.stamp_ns, answer)
+            self._recent.append(at_ns - asked_ns)
+            self.delays_ns.append(at_ns - asked_ns)
+        due = self._scheduler.needs_chunk(at_ns, lead_steps=self._lead_steps)
+        fresh = observed.stamp_ns > self._asked_ns
+        if self._asked is None and due and fresh:
+            ahead = self._ahead(observed)
+            self._asked_ns = observed.stamp_ns
+            self._asked = (
+                observed.stamp_ns,
+                executor.submit(self._ask, observed, self.steps, ahead),
+            )
+
+    def _ahead(self, observed: Observed) -> Ahead:
+        return Ahead(
+            actions=self._scheduler.ahead(observed.stamp_ns),
+            delay_s=max(self._recent, default=0) / 1e9,
+        )

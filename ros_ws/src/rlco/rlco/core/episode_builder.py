@@ -1,37 +1,37 @@
 """From recorded streams to an episode of the contract.
 
-Streams are read on the contract's grid by capture stamps, nearest before. Step `k` is what was
-observed at `t_k` and what was then commanded; commands carry the stamp from which they apply.
+Streams are read on the contract's grid by capture stamps: poses interpolated, all else nearest
+before. Step `k` is what was observed at `t_k` and what was then commanded; commands carry the stamp
+from which they apply.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rlco_datasets.contract import Contract
-from rlco_datasets.frames import delta_between, state_vector
+from rlco_datasets.frames import delta_between, quaternion_wxyz, state_vector
 
+from rlco.core.resample import EpisodeGapError, held, interpolated
 from rlco.core.streams import Sample, Stream
 
 RATE_MISSED = "rate_missed"
 COMMAND_HELD = "command_held"
-MAX_AGE_PERIODS = 5
-
-
-class EpisodeGapError(ValueError):
-    """The streams do not cover an episode; the message names the topic."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Streams:
     """What is recorded; every stream is named by its topic.
 
-    Values: `images`: `(H, W, 3)` uint8 policy images per camera; `pose`, `target`, `label`:
-    `(4, 4)` in the base frame; `width`, `width_target`: m. `label` is what the operator meant where
-    that is not what was executed (noise for robustness); None where it is.
+    Values: `images`: `(H, W, 3)` uint8 policy images per camera; `pose`, `target`, `label`,
+    `raw_target`: `(4, 4)` in the base frame; `width`, `width_target`, `raw_width`: m. `target` and
+    `width_target` are what the guard let through. `label` is what the operator meant where that is
+    not what was executed (noise for robustness), None where it is; `raw_target` and `raw_width`
+    are the operator's own commands, None where they are not recorded.
     """
 
     images: Mapping[str, Stream]
@@ -40,6 +40,8 @@ class Streams:
     target: Stream
     width_target: Stream
     label: Stream | None = None
+    raw_target: Stream | None = None
+    raw_width: Stream | None = None
 
     @property
     def observed(self) -> dict[str, Stream]:
@@ -50,13 +52,21 @@ class Streams:
     @property
     def commanded(self) -> list[Stream]:
         """The streams of commands."""
-        labels = [] if self.label is None else [self.label]
-        return [self.target, self.width_target, *labels]
+        optional = (self.label, self.raw_target, self.raw_width)
+        return [self.target, self.width_target, *(s for s in optional if s is not None)]
 
     @property
     def all(self) -> list[Stream]:
         """Every stream."""
         return [*self.observed.values(), *self.commanded]
+
+    @property
+    def start_ns(self) -> int | None:
+        """The first instant at which all is known, or None where a stream has not begun."""
+        firsts = [stream.oldest for stream in self.all]
+        if any(sample is None for sample in firsts):
+            return None
+        return max(sample.stamp_ns for sample in firsts if sample is not None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,6 +77,7 @@ class BuiltEpisode:
     state: NDArray[np.float32]
     actions: NDArray[np.float32]
     stamps_ns: dict[str, NDArray[np.int64]]
+    extras: dict[str, NDArray[Any]] = field(default_factory=dict)
     flags: tuple[str, ...]
 
 
@@ -74,27 +85,33 @@ def build(streams: Streams, contract: Contract, *, last_ns: int = 0) -> BuiltEpi
     """Build the episode from the first commanded step to that of `last_ns` (0: the last commanded).
 
     Action `k` is the target commanded at `t_k` relative to the one executed before it; where there
-    is none before, relative to the pose measured at the first step. Flags: `rate_missed` if a
-    stream was slower than the contract, `command_held` if a step had no command of its own and the
-    last one stood.
+    is none before, relative to the pose measured at the first step. Extras: `operator_target`
+    `(T, 7)` (m, quaternion w x y z) and `operator_width_m` `(T,)` where the operator's own commands
+    are recorded. Flags: `rate_missed` if a stream was slower than the contract, `command_held` if a
+    step had no command of its own and the last one stood.
 
     Raises:
         EpisodeGapError: if nothing was commanded, or a stream has a gap of over 5 periods.
     """
     grid = _grid(streams, contract.period_ns, last_ns)
     flags: set[str] = set()
-    observed = {
-        name: _on_grid(stream, grid, contract.period_ns, flags, RATE_MISSED)
-        for name, stream in streams.observed.items()
-    }
-    target, width_target, *labels = (
-        _on_grid(stream, grid, contract.period_ns, flags, COMMAND_HELD)
-        for stream in streams.commanded
-    )
+
+    def read(stream: Stream, flag: str) -> list[Sample]:
+        by = interpolated if stream is streams.pose else held
+        samples, late = by(stream, grid, contract.period_ns)
+        if late:
+            flags.add(flag)
+        return samples
+
+    observed = {name: read(stream, RATE_MISSED) for name, stream in streams.observed.items()}
+    commanded = {stream.name: read(stream, COMMAND_HELD) for stream in streams.commanded}
+    target, width_target = commanded[streams.target.name], commanded[streams.width_target.name]
     poses = np.stack([sample.value for sample in observed["state"]])
     width_m = np.array([sample.value for sample in observed["gripper"]], float)
     executed = np.stack([sample.value for sample in target])
-    meant = np.stack([sample.value for sample in labels[0]]) if labels else executed
+    meant = executed
+    if streams.label is not None:
+        meant = np.stack([sample.value for sample in commanded[streams.label.name]])
     earlier = streams.target.before(int(grid[0]) - 1)
     first = poses[0] if earlier is None else earlier.value
     references = np.concatenate([first[None], executed[:-1]])
@@ -111,20 +128,33 @@ def build(streams: Streams, contract: Contract, *, last_ns: int = 0) -> BuiltEpi
         actions=actions.astype(np.float32),
         stamps_ns={"step": grid, "command": _stamps(target)}
         | {name: _stamps(samples) for name, samples in observed.items()},
+        extras=_operator(streams, commanded),
         flags=tuple(sorted(flags)),
     )
 
 
+def _operator(streams: Streams, commanded: Mapping[str, list[Sample]]) -> dict[str, NDArray[Any]]:
+    extras: dict[str, NDArray[Any]] = {}
+    if streams.raw_target is not None:
+        poses = [sample.value for sample in commanded[streams.raw_target.name]]
+        extras["operator_target"] = np.stack(
+            [np.concatenate([pose[:3, 3], quaternion_wxyz(pose[:3, :3])]) for pose in poses]
+        )
+    if streams.raw_width is not None:
+        widths_m = [sample.value for sample in commanded[streams.raw_width.name]]
+        extras["operator_width_m"] = np.array(widths_m, float)
+    return extras
+
+
 def _grid(streams: Streams, period_ns: int, last_ns: int) -> NDArray[np.int64]:
     """Return the steps from the first instant at which all is known to the last command."""
-    firsts = [(stream.name, stream.oldest) for stream in streams.all]
-    missing = sorted(name for name, sample in firsts if sample is None)
-    if missing:
+    start_ns = streams.start_ns
+    if start_ns is None:
+        missing = sorted(stream.name for stream in streams.all if stream.oldest is None)
         raise EpisodeGapError(
             f"nothing was received on {', '.join(missing)} during the episode. Check that its "
             "publisher runs, and that commands were given before the stop."
         )
-    start_ns = max(sample.stamp_ns for _, sample in firsts if sample is not None)
     lasts = [stream.newest for stream in streams.commanded]
     commanded_ns = min(sample.stamp_ns for sample in lasts if sample is not None)
     last_ns = min(last_ns or commanded_ns, commanded_ns)
@@ -134,26 +164,6 @@ def _grid(streams: Streams, period_ns: int, last_ns: int) -> NDArray[np.int64]:
             f"({start_ns} ns): the episode has no steps"
         )
     return np.arange(start_ns, last_ns + 1, period_ns, dtype=np.int64)
-
-
-def _on_grid(
-    stream: Stream, grid: NDArray[np.int64], period_ns: int, flags: set[str], flag: str
-) -> list[Sample]:
-    samples = []
-    for stamp_ns in grid.tolist():
-        sample = stream.before(stamp_ns)
-        assert sample is not None  # the grid starts where every stream has begun
-        age_ns = stamp_ns - sample.stamp_ns
-        if age_ns > MAX_AGE_PERIODS * period_ns:
-            step = (stamp_ns - int(grid[0])) // period_ns
-            raise EpisodeGapError(
-                f"topic {stream.name}: nothing for {age_ns / 1e9:.2f} s at step {step}, so the "
-                "episode has a hole. Check that topic's publisher and record again."
-            )
-        if age_ns >= period_ns:
-            flags.add(flag)
-        samples.append(sample)
-    return samples
 
 
 def _stamps(samples: list[Sample]) -> NDArray[np.int64]:

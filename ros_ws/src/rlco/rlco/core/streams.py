@@ -35,6 +35,7 @@ class Stream:
         self.duplicates = 0
         self.out_of_order = 0
         self._capacity = capacity
+        self._grid: tuple[int, int] | None = None
         self._stamps: list[int] = []
         self._values: list[Any] = []
 
@@ -49,11 +50,34 @@ class Stream:
             else:
                 self.out_of_order += 1
             return False
+        if self._stamps and not self._in_force(self._stamps[-1], stamp_ns):
+            del self._stamps[-1], self._values[-1]
         self._stamps.append(stamp_ns)
         self._values.append(value)
         if self._capacity is not None and len(self._stamps) > self._capacity:
             del self._stamps[0], self._values[0]
         return True
+
+    def thin(self, origin_ns: int, period_ns: int) -> None:
+        """From now on keep only samples in force at an instant `origin_ns` + n `period_ns`.
+
+        What `before` says of these instants stays the same.
+        """
+        self._grid = (origin_ns, period_ns)
+        last = len(self._stamps) - 1
+        kept = [
+            i
+            for i in range(len(self._stamps))
+            if i == last or self._in_force(self._stamps[i], self._stamps[i + 1])
+        ]
+        self._stamps = [self._stamps[i] for i in kept]
+        self._values = [self._values[i] for i in kept]
+
+    def forget(self, before_ns: int) -> None:
+        """Drop what is not needed to know the stream from `before_ns` on."""
+        index = bisect.bisect_right(self._stamps, before_ns) - 1
+        if index > 0:
+            del self._stamps[:index], self._values[:index]
 
     @property
     def newest(self) -> Sample | None:
@@ -69,10 +93,23 @@ class Stream:
         """Return the newest sample captured at `stamp_ns` or earlier, or None."""
         return self._sample(bisect.bisect_right(self._stamps, stamp_ns) - 1)
 
+    def after(self, stamp_ns: int) -> Sample | None:
+        """Return the oldest sample captured later than `stamp_ns`, or None."""
+        index = bisect.bisect_right(self._stamps, stamp_ns)
+        return self._sample(index) if index < len(self._stamps) else None
+
     def clear(self) -> None:
         """Forget every sample; the counters stay."""
         self._stamps.clear()
         self._values.clear()
+
+    def _in_force(self, stamp_ns: int, end_ns: int) -> bool:
+        """Whether a sample that the next one replaces at `end_ns` is needed for the grid."""
+        if self._grid is None:
+            return True
+        origin_ns, period_ns = self._grid
+        steps = max(0, -((origin_ns - stamp_ns) // period_ns))
+        return origin_ns + steps * period_ns < end_ns
 
     def _sample(self, index: int) -> Sample | None:
         if index < 0:
@@ -126,7 +163,7 @@ class Assembler:
         return self._due()
 
     def _due(self) -> Snapshot | None:
-        snapshot = self._current()
+        snapshot = self.current()
         if snapshot is None:
             return None
         if self._earliest_ns is not None and snapshot.stamp_ns < self._earliest_ns:
@@ -135,7 +172,8 @@ class Assembler:
         self._earliest_ns = snapshot.stamp_ns + self._period_ns - self._period_ns // 2
         return snapshot
 
-    def _current(self) -> Snapshot | None:
+    def current(self) -> Snapshot | None:
+        """Return the newest instant at which all that is needed is known, or None."""
         needed = {name: self.streams[name] for name in self._needed}
         newest = [stream.newest for stream in needed.values()]
         if any(sample is None for sample in newest):

@@ -24,6 +24,10 @@ class Diagnostics:
         """All is well."""
         self._report(DiagnosticStatus.OK, message, values)
 
+    def warn(self, message: str, **values: object) -> None:
+        """Something is not as it should be, and goes on."""
+        self._report(DiagnosticStatus.WARN, message, values)
+
     def error(self, message: str, **values: object) -> None:
         """Something needs a person; it is logged, too."""
         self._node.get_logger().error(message)

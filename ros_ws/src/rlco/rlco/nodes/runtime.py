@@ -2,11 +2,14 @@
 
 A node ends with exit code 0 on SIGINT and SIGTERM alike. Signals only set a flag that the spin loop
 reads: an exception in the middle of a callback would leave work half-done, and rclpy's own handler
-would shut the context down under it.
+would shut the context down under it. A node whose launcher dies gets a SIGTERM from the kernel, so
+that nothing drives an arm on its own.
 """
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
 import sys
 import time
@@ -15,16 +18,17 @@ from types import FrameType
 from typing import Any, TypeVar
 
 import rclpy
-from rcl_interfaces.msg import ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.timer import Timer
 
-from rlco.parameters import ParameterError, defaults, describe
+from rlco.parameters import ParameterError, Range, defaults, describe, ranges
 
 T = TypeVar("T")
 
@@ -32,6 +36,9 @@ WAKE_S = 0.2
 """How long a signal may wait for the spin loop to see it."""
 REPEAT_S = 5.0
 """How long an answer may take before a repeatable request is sent again."""
+LAUNCHER_PID = "RLCO_LAUNCHER_PID"
+"""Environment variable: the process whose death ends this node."""
+_PR_SET_PDEATHSIG = 1
 COMMAND_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10)
 
 
@@ -56,13 +63,29 @@ def declare(node: Node, kind: type[T]) -> T:
         ParameterError: if one is missing or impossible.
     """
     values = {}
-    texts = describe(kind)
+    texts, spans = describe(kind), ranges(kind)
     for name, default in defaults(kind).items():
-        descriptor = ParameterDescriptor(description=texts[name], read_only=True)
+        descriptor = ParameterDescriptor(
+            description=texts[name], read_only=True, **_range(spans.get(name), default)
+        )
         start = list(default) if isinstance(default, tuple) else default
-        value = node.declare_parameter(name, start, descriptor).value
+        try:
+            value = node.declare_parameter(name, start, descriptor).value
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            raise ParameterError(f"{error} Parameter {name!r}: {texts[name]}") from error
         values[name] = tuple(value) if isinstance(default, tuple) else value
     return kind(**values)
+
+
+def _range(span: Range | None, default: Any) -> dict[str, Any]:
+    """Return the range of a scalar parameter as `ros2 param describe` shows it."""
+    if span is None or isinstance(default, tuple):
+        return {}
+    if isinstance(default, int):
+        bounds = IntegerRange(from_value=int(span.low), to_value=int(span.high), step=0)
+        return {"integer_range": [bounds]}
+    bounds = FloatingPointRange(from_value=float(span.low), to_value=float(span.high))
+    return {"floating_point_range": [bounds]}
 
 
 class Runtime:
@@ -152,15 +175,19 @@ class StopFlag:
             raise SystemExit(0)
 
 
-class RlcoNode(Node):  # type: ignore[misc]
-    """A node with a beginning and an end."""
+class Spun:
+    """What a node of rlco has beyond rclpy's: a beginning and an end."""
 
     runtime: Runtime
+    create_timer: Callable[..., Timer]
 
     def wall_timer(self, period_s: float, callback: Callable[[], None]) -> Timer:
         """Return a timer that goes by the wall clock even where ROS time is simulated."""
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         return self.create_timer(period_s, callback, clock=clock)
+
+    def begin(self) -> None:
+        """Get ready to run; called once, with the runtime there."""
 
     def run(self) -> int:
         """Do the node's work; return the exit code. By default it serves until it is stopped."""
@@ -171,13 +198,28 @@ class RlcoNode(Node):  # type: ignore[misc]
         """Finish what is under way; called once, whatever happened."""
 
 
-def main(make: Callable[[], RlcoNode]) -> None:
+class RlcoNode(Spun, Node):  # type: ignore[misc]
+    """A node that is ready once it is made."""
+
+
+def end_with_launcher() -> None:
+    """Have the kernel end this process when the one that launched it dies, even by SIGKILL."""
+    launcher = os.environ.get(LAUNCHER_PID, "")
+    if launcher != str(os.getppid()):
+        return  # started by hand, or through a wrapper that lives on
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if str(os.getppid()) != launcher:  # it died before the call above
+        raise SystemExit(0)
+
+
+def main(make: Callable[[], Spun]) -> None:
     """Run the node that `make` returns as this process, and exit."""
+    end_with_launcher()
     stop = StopFlag()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     code = 0
     try:
-        node = make()
+        node: Any = make()
     except (ValueError, NodeError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         rclpy.try_shutdown()
@@ -185,6 +227,7 @@ def main(make: Callable[[], RlcoNode]) -> None:
     node.runtime = Runtime(node, stop)
     stop.arm()
     try:
+        node.begin()
         code = node.run()
     except StoppedError:
         code = 0

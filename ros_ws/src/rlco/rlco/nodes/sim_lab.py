@@ -3,7 +3,8 @@
 Lock step (`/clock`, simulated time): publishes the observation of step `k` stamped `t_k`, waits for
 `target_pose` and `gripper/target` stamped `t_k`, advances one control period. While nobody commands
 it does nothing but repeat the observation now and then, for those who join late or lost a message.
-By the wall clock: advances every period, with the last target where no command came.
+By the wall clock: advances every period with the newest command, with the last target where none
+came; stamps are wall-clock times.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 from rclpy.publisher import Publisher
-from rlco_calibration.twin import ObjectModel, Twin
+from rlco_calibration.twin import Drawer, ObjectModel, Twin
 from rlco_msgs.srv import ResetScene, ScoreTrial
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
@@ -48,12 +49,13 @@ class SimLab(RlcoNode):
             seed=self._parameters.seed,
             start_ns=START_NS if lock_step else time.time_ns(),
         )
-        self._sizes_m = {model.name: box_size_m(model) for model in self._twin.objects}
+        self._sizes_m = sizes_m(self._twin)
         self._measurements: list[tuple[Publisher, Callable[[int], Any]]] = []
         self._observation: dict[Publisher, Any] = {}
         self._advertise(lock_step)
         period_s = self._parameters.repeat_s if lock_step else self._contract.period_s
         self._timer = self.wall_timer(period_s, self._repeat if lock_step else self._tick)
+        self._reset_ns = 0
         self._observe()
 
     def _advertise(self, lock_step: bool) -> None:
@@ -91,17 +93,27 @@ class SimLab(RlcoNode):
         except ValueError as error:
             self.get_logger().error(f"refused {topics.TARGET_POSE}: {error}")
             return
-        self._bench.offer_pose(wire.stamp_ns(message.header.stamp), pose)
+        self._bench.offer_pose(self._step_of(message), pose)
         self._advance_if_commanded()
 
     def _on_gripper(self, message: JointState) -> None:
         try:
             width_m = wire.gripper_target_width_m(message)
-            self._bench.offer_width(wire.stamp_ns(message.header.stamp), width_m)
+            self._bench.offer_width(self._step_of(message), width_m)
         except ValueError as error:
             self.get_logger().error(f"refused {topics.GRIPPER_TARGET}: {error}")
             return
         self._advance_if_commanded()
+
+    def _step_of(self, message: Any) -> int:
+        """Return which observation a command counts for: in lock step the one that it answers.
+
+        By the wall clock the present one, unless the command was meant for the scene before.
+        """
+        stamp_ns = wire.stamp_ns(message.header.stamp)
+        if self._parameters.lock_step or stamp_ns < self._reset_ns:
+            return stamp_ns
+        return self._bench.stamp_ns
 
     def _advance_if_commanded(self) -> None:
         if self._parameters.lock_step and self._bench.commanded:
@@ -110,17 +122,27 @@ class SimLab(RlcoNode):
 
     def _tick(self) -> None:
         """Advance by the wall clock: the period that ends now is lived with what came in it."""
+        before_ns = self._bench.stamp_ns
         self._bench.advance()
+        self._set_clock(before_ns)
         self._observe()
+
+    def _set_clock(self, before_ns: int) -> None:
+        """Let the scene's time be the wall clock's; it was `before_ns`, and never goes back."""
+        self._bench.stamp_ns = max(before_ns + 1, time.time_ns())
 
     def _on_reset(
         self, request: ResetScene.Request, response: ResetScene.Response
     ) -> ResetScene.Response:
+        before_ns = self._bench.stamp_ns
         try:
             self._bench.reset(wire.initial_condition(request.initial_condition))
         except ValueError as error:
             response.message = str(error)
             return response
+        if not self._parameters.lock_step:
+            self._set_clock(before_ns)
+        self._reset_ns = self._bench.stamp_ns
         response.success = True
         response.stamp = wire.time_message(self._bench.stamp_ns)
         self._observe()
@@ -157,14 +179,22 @@ class SimLab(RlcoNode):
 
     def _frame(self, camera: str, stamp_ns: int) -> Image:
         frame = self._bench.scene.source_frame(camera)
-        return wire.image_message(frame, _optical_frame(camera), stamp_ns)
+        return wire.image_message(frame, wire.optical_frame(camera), stamp_ns)
 
     def _info(self, camera: str, stamp_ns: int) -> CameraInfo:
-        return wire.camera_info(self._twin.camera(camera), _optical_frame(camera), stamp_ns)
+        return wire.camera_info(self._twin.camera(camera), wire.optical_frame(camera), stamp_ns)
 
 
-def _optical_frame(camera: str) -> str:
-    return f"{camera}_optical_frame"
+def sizes_m(twin: Twin) -> dict[str, tuple[float, float, float]]:
+    """Return the edges of the box around every object, cabinet and handle by name."""
+    sizes = {model.name: box_size_m(model) for model in twin.objects}
+    sizes |= {drawer.name: drawer.size_m for drawer in twin.drawers}
+    return sizes | {drawer.handle_name: _bar_m(drawer) for drawer in twin.drawers}
+
+
+def _bar_m(drawer: Drawer) -> tuple[float, float, float]:
+    _, width, thickness = drawer.handle_size_m
+    return (thickness, width, thickness)
 
 
 def box_size_m(model: ObjectModel) -> tuple[float, float, float]:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import array
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
 from numpy.typing import NDArray
-from rlco_calibration.twin import CameraModel
 from rlco_datasets.frames import pose_from_quaternion, quaternion_wxyz
 from rlco_datasets.initial_condition import InitialCondition, ObjectPose
 from rlco_msgs.msg import InitialCondition as InitialConditionMessage
@@ -120,8 +119,18 @@ def image_message(frame: NDArray[np.uint8], frame_id: str, nanoseconds: int) -> 
 
     The bytes go through `array.array`: assigning an ndarray costs a thousand times more.
     """
+    return _image(frame, "rgb8", frame_id, nanoseconds)
+
+
+def depth_message(frame: NDArray[np.uint16], frame_id: str, nanoseconds: int) -> Image:
+    """Return an `(H, W)` uint16 depth frame in millimetres as ROS's 16UC1 (REP 118)."""
+    return _image(frame.astype("<u2", copy=False), "16UC1", frame_id, nanoseconds)
+
+
+def _image(frame: NDArray[Any], encoding: str, frame_id: str, nanoseconds: int) -> Image:
     height, width = frame.shape[:2]
-    message = Image(height=height, width=width, encoding="rgb8", step=width * 3)
+    step = frame[0].nbytes
+    message = Image(height=height, width=width, encoding=encoding, step=step)
     data = array.array("B")
     data.frombytes(np.ascontiguousarray(frame).data)
     message.data = data
@@ -151,7 +160,27 @@ def image_array(message: Image) -> NDArray[np.uint8]:
     return frame[..., ::-1] if message.encoding == "bgr8" else frame
 
 
-def camera_info(camera: CameraModel, frame_id: str, nanoseconds: int) -> CameraInfo:
+class Pinhole(Protocol):
+    """What `camera_info` needs of a camera: a twin's `CameraModel`, or a driver's intrinsics."""
+
+    @property
+    def width(self) -> int:
+        """Frame width (pixels)."""
+
+    @property
+    def height(self) -> int:
+        """Frame height (pixels)."""
+
+    @property
+    def intrinsics(self) -> Array:
+        """The `(3, 3)` pinhole matrix (pixels)."""
+
+    @property
+    def distortion(self) -> tuple[float, float, float, float, float]:
+        """OpenCV's (k1, k2, p1, p2, k3)."""
+
+
+def camera_info(camera: Pinhole, frame_id: str, nanoseconds: int) -> CameraInfo:
     """Return a camera's intrinsics."""
     k = camera.intrinsics
     message = CameraInfo(
@@ -166,6 +195,11 @@ def camera_info(camera: CameraModel, frame_id: str, nanoseconds: int) -> CameraI
     message.header.frame_id = frame_id
     message.header.stamp = time_message(nanoseconds)
     return message
+
+
+def optical_frame(camera: str) -> str:
+    """Return the TF frame of a camera's images: x right, y down, z forward."""
+    return f"{camera}_optical_frame"
 
 
 def object_markers(
