@@ -79,20 +79,30 @@ class Normalisation:
         return scaled.astype(np.float32)
 
 
-def compute(stores: Sequence[EpisodeStore]) -> Normalisation:
+def compute(
+    stores: Sequence[EpisodeStore], episodes: Sequence[Sequence[int]] | None = None
+) -> Normalisation:
     """Return the statistics of every step of `stores`, which share one contract.
+
+    `episodes`, where given, names those of each store that count.
 
     Raises:
         ValueError: if there are no stores, or no steps in them.
         ContractMismatchError: if two stores differ in contract.
     """
-    if not stores or not sum(store.steps_total for store in stores):
+    chosen = [range(len(store)) for store in stores] if episodes is None else episodes
+    rows = [
+        (store, store.rows(index))
+        for store, indices in zip(stores, chosen, strict=True)
+        for index in indices
+    ]
+    if not rows:
         names = [str(store.path) for store in stores]
         raise ValueError(f"no steps to compute statistics of in {names}; record episodes first")
     for store in stores[1:]:
         require_same_contract(stores[0].contract, store.contract, where=str(store.path))
-    state = np.concatenate([store.steps(STATE, slice(None)) for store in stores])
-    action = np.concatenate([store.steps(ACTION, slice(None)) for store in stores])
+    state = np.concatenate([store.steps(STATE, part) for store, part in rows])
+    action = np.concatenate([store.steps(ACTION, part) for store, part in rows])
     return Normalisation(
         count=len(action),
         contract_id=stores[0].contract.id,

@@ -112,6 +112,19 @@ def test_before_the_first_step_the_ratio_is_one():
     assert measured["ppo/first_ratio_deviation"] < 1e-4
 
 
+def test_without_the_rl_term_only_demonstrations_teach():
+    policy = make_policy()
+    optimizer = torch.optim.Adam([p for p in policy.parameters() if p.requires_grad], lr=1e-3)
+    before = {k: v.clone() for k, v in policy.state_dict().items()}
+    config = replace(CONFIG, rl_weight=0.0)
+    generator = torch.Generator().manual_seed(0)
+    update_policy(policy, optimizer, make_chunks(policy), [], config, generator)
+    assert all(torch.equal(v, before[k]) for k, v in policy.state_dict().items())
+    demos = make_demonstrations(policy, 0.5)
+    update_policy(policy, optimizer, make_chunks(policy), [demos], config, generator)
+    assert not torch.equal(policy.state_dict()["head.4.bias"], before["head.4.bias"])
+
+
 def test_a_large_divergence_ends_the_update():
     policy = make_policy()
     optimizer = torch.optim.Adam([p for p in policy.parameters() if p.requires_grad], lr=0.1)

@@ -97,6 +97,16 @@ def test_failures_are_not_imitated(tmp_path):
         open_demonstrations([str(tmp_path / "failed")], [])
 
 
+def test_a_limit_takes_the_first_real_episodes_of_each_task_and_their_statistics(stores):
+    limited = open_demonstrations([stores[0]], [stores[1]], real_limit=1)
+    assert [(part.kind, part.source.episodes) for part in limited.parts] == [
+        ("real", (0,)),
+        ("sim", (0, 1, 2)),
+    ]
+    assert limited.normalisation.count == 12 + 33
+    assert "(1 episodes)" in limited.description[0]
+
+
 def test_held_out_episodes_are_measured_and_never_drawn(stores, tmp_path):
     demos = open_demonstrations([stores[0]], [stores[1]], held_out=0.5)
     assert [len(part.source) for part in demos.held_out] == [9]

@@ -113,7 +113,7 @@ def _raw_weights(
 
 
 def open_demonstrations(
-    real: Sequence[str], sim: Sequence[str], *, held_out: float = 0.0
+    real: Sequence[str], sim: Sequence[str], *, held_out: float = 0.0, real_limit: int = 0
 ) -> Demonstrations:
     """Open stores for reading, take their successful episodes and compute the normalisation.
 
@@ -122,6 +122,7 @@ def open_demonstrations(
         sim: paths of stores of sim demonstrations.
         held_out: the share of each real store's episodes of each task that is kept from training:
             the last ones, at least one.
+        real_limit: how many episodes of each task of each real store count, from the first; 0: all.
 
     Raises:
         DataError: if no store is given, one holds no success, or holding out leaves none.
@@ -138,13 +139,15 @@ def open_demonstrations(
     contract = stores[0][3].contract
     parts: list[Part] = []
     validation: list[Part] = []
+    used: list[list[int]] = []
     for kind, i, path, store in stores:
         require_same_contract(contract, store.contract, where=f"store {path}")
-        if not _by_task(store):
+        by_task = _by_task(store, limit=real_limit if kind == REAL else 0)
+        if not by_task:
             raise DataError(
                 f"store {path} holds no complete and successful episode; record some first"
             )
-        for task, episodes in _by_task(store).items():
+        for task, episodes in by_task.items():
             kept = len(episodes) - _held_out(len(episodes), held_out if kind == REAL else 0.0)
             if kept == 0:
                 raise DataError(
@@ -155,26 +158,30 @@ def open_demonstrations(
                 if chosen:
                     source = ChunkSource(store, episodes=chosen)
                     into.append(Part(kind=kind, store=i, task=task, source=source))
+        used.append(sorted(episode for episodes in by_task.values() for episode in episodes))
     return Demonstrations(
         contract=contract,
-        normalisation=compute([store for *_, store in stores]),
+        normalisation=compute([store for *_, store in stores], used),
         parts=tuple(parts),
         held_out=tuple(validation),
         description=tuple(
-            f"{kind}:{path} ({sum(map(len, _by_task(store).values()))} episodes)"
-            for kind, _, path, store in stores
+            f"{kind}:{path} ({len(episodes)} episodes)"
+            for (kind, _, path, _), episodes in zip(stores, used, strict=True)
         ),
     )
 
 
-def _by_task(store: EpisodeStore) -> dict[str, list[int]]:
-    """Return the successful episodes of each task; failures are recorded, but not imitated."""
+def _by_task(store: EpisodeStore, *, limit: int) -> dict[str, list[int]]:
+    """Return the successful episodes of each task; failures are recorded, but not imitated.
+
+    `limit` is how many of each task count, from the first; 0: all.
+    """
     episodes: dict[str, list[int]] = {}
     for i in range(len(store)):
         metadata = store.metadata(i)
         if metadata.outcome == "success":
             episodes.setdefault(metadata.task, []).append(i)
-    return episodes
+    return {task: found[: limit or None] for task, found in episodes.items()}
 
 
 def _held_out(episodes: int, share: float) -> int:

@@ -58,6 +58,7 @@ def demonstrations(
     real: Sequence[str] = (),
     sim: Sequence[str] = (),
     held_out: float = 0.0,
+    real_limit: int = 0,
     device: str = "cpu",
 ) -> tuple[Demonstrated, Demonstrations]:
     """Open stores of one kind, encode every step to train on; also return what was opened.
@@ -65,7 +66,7 @@ def demonstrations(
     Raises:
         DataError, StoreError, ContractMismatchError: if a store cannot be used.
     """
-    demos = open_demonstrations(real, sim, held_out=held_out)
+    demos = open_demonstrations(real, sim, held_out=held_out, real_limit=real_limit)
     require_same_contract(policy.contract, demos.contract, where=f"stores {(*real, *sim)}")
     generator = torch.Generator().manual_seed(augmentation.seed)
     parts = [

@@ -37,6 +37,8 @@ class PpoConfig:
     """Mean KL divergence from the acting policy at which an iteration's update ends."""
     grad_clip: float = 0.5
     """Largest norm of the policy's gradient."""
+    rl_weight: float = 1.0
+    """Weight of the reinforcement term; 0 leaves the supervised terms alone, as a control."""
     entropy_weight: float = 0.0
     """Weight of the entropy bonus; of no effect where the exploration noise is fixed."""
     gamma: float = 0.97
@@ -64,8 +66,8 @@ class PpoConfig:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if not (0 < self.gamma <= 1 and 0 <= self.lambda_ <= 1):
             raise ValueError(f"gamma {self.gamma}, lambda {self.lambda_} must be in [0, 1]")
-        if min(self.entropy_weight, self.value_clip) < 0:
-            raise ValueError("entropy_weight and value_clip must not be negative")
+        if min(self.rl_weight, self.entropy_weight, self.value_clip) < 0:
+            raise ValueError("rl_weight, entropy_weight and value_clip must not be negative")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,7 @@ def update_policy(
         for rows in order.split(config.minibatch):
             with context():
                 terms = rl_terms(policy, chunks, rows, config)
-                loss = terms["loss"] - config.entropy_weight * terms["entropy"]
+                loss = config.rl_weight * terms["loss"] - config.entropy_weight * terms["entropy"]
                 for demos in demonstrated:
                     sft = demos.loss(policy, demos.draw(config.sft_minibatch, generator))["loss"]
                     loss = loss + demos.weight * sft

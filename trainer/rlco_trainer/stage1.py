@@ -47,6 +47,8 @@ class Stage1Config:
     """Episode stores of sim demonstrations."""
     alpha: float = 0.5
     """Probability of drawing a sim sample; 0 trains on real data only."""
+    real_limit: int = 0
+    """Episodes of each task that count of each real store, from the first; 0: all."""
     balance: Balance = "steps"
     """Within real and within sim: every step is equally likely, or every task."""
     real_weights: tuple[float, ...] = ()
@@ -101,8 +103,9 @@ class Stage1Config:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.learning_rate <= 0 or self.grad_clip <= 0:
             raise ValueError("learning_rate and grad_clip must be positive")
-        if min(self.shift_px, self.gain, self.warmup_steps, self.weight_decay) < 0:
-            raise ValueError("shift_px, gain, warmup_steps and weight_decay must not be negative")
+        for name in ("real_limit", "shift_px", "gain", "warmup_steps", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
 
 def learning_rate(config: Stage1Config, step: int) -> float:
@@ -119,7 +122,9 @@ class Stage1Run:
     def __init__(self, config: Stage1Config) -> None:
         """Open the stores and build an untrained policy."""
         self.config = config
-        self.data = open_demonstrations(config.real, config.sim, held_out=config.held_out)
+        self.data = open_demonstrations(
+            config.real, config.sim, held_out=config.held_out, real_limit=config.real_limit
+        )
         torch.manual_seed(config.seed)
         self.policy = CompactPolicy(self.data.contract, self.data.normalisation, config.policy)
         self.policy.to(require_device(config.device))

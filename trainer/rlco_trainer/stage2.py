@@ -294,6 +294,7 @@ def _demonstrations(
                 weight,
                 **stores,
                 held_out=config.held_out,
+                real_limit=config.real_limit,
                 device=config.device,
             )
             found.append(encoded)

@@ -33,6 +33,8 @@ class Stage2Config:
     """Adapt beta so that its term's gradient has this share of the RL gradient's norm; 0: fixed."""
     sim_beta: float = 0.0
     """Weight of the supervised loss on sim demonstrations."""
+    real_limit: int = 0
+    """Episodes of each task that count of each real store, from the first; 0: all."""
     held_out: float = 0.0
     """Share of the real episodes kept from training, to measure the supervised loss on."""
     patience: int = 0
@@ -95,8 +97,10 @@ class Stage2Config:
         for name in ("beta", "beta_ratio", "sim_beta", "shaping", "augmented_copies", "shift_px"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if min(self.gain, self.patience, self.curriculum_iterations) < 0:
-            raise ValueError("gain, patience and curriculum_iterations must not be negative")
+        if min(self.gain, self.real_limit, self.patience, self.curriculum_iterations) < 0:
+            raise ValueError(
+                "gain, real_limit, patience and curriculum_iterations must not be negative"
+            )
         if not 0 < self.curriculum_start <= 1 or not 0 <= self.held_out < 1:
             raise ValueError(
                 f"curriculum_start {self.curriculum_start} must be in (0, 1], held_out "
