@@ -7,25 +7,45 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from rlco_policy_server.endpoints import stream, v1
+from rlco_policy_server import metrics, operate
+from rlco_policy_server.audit import Audit
+from rlco_policy_server.endpoints import openpi, openvla, roboarena, stream, v1
 from rlco_policy_server.endpoints.settings import EndpointSettings
 from rlco_policy_server.endpoints.websockets import OpenAnswers
 from rlco_policy_server.errors import ClientGoneError, RequestError
 from rlco_policy_server.gateway import Gateway
+from rlco_policy_server.guard import Guard
+from rlco_policy_server.keys import KeyFile
+from rlco_policy_server.operate import PolicyLoader
 from rlco_policy_server.version import software_version
 from rlco_policy_server.wire.arrays import WireError
 
-ENDPOINTS = (v1.router, stream.router)
+ENDPOINTS = (v1.router, stream.router, openpi.router, roboarena.router, openvla.router)
 
 
-def create_app(gateway: Gateway, settings: EndpointSettings | None = None) -> FastAPI:
+def create_app(
+    gateway: Gateway,
+    settings: EndpointSettings | None = None,
+    *,
+    keys: KeyFile | None = None,
+    loader: PolicyLoader | None = None,
+    audit: Audit | None = None,
+) -> FastAPI:
     """Return the application that serves the policies of `gateway`, which the caller has started.
 
     The application closes the gateway when it shuts down, after the open requests were answered.
+
+    Args:
+        gateway: answers.
+        settings: limits and choices of the protocols.
+        keys: who is let in; None: everybody, but nobody as operator.
+        loader: how operators load checkpoints; None: not at all.
+        audit: where acts of operators are written down.
     """
     settings = settings or EndpointSettings()
 
@@ -37,8 +57,10 @@ def create_app(gateway: Gateway, settings: EndpointSettings | None = None) -> Fa
     app = FastAPI(title="rlco policy server", version=software_version(), lifespan=lifespan)
     app.state.open_answers = OpenAnswers()
     _answer_errors(app)
+    app.add_middleware(Guard, keys=keys)
     for endpoint in ENDPOINTS:
         app.include_router(endpoint(gateway, settings))
+    app.include_router(operate.router(gateway, loader, audit or Audit()))
 
     @app.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> str:
@@ -51,6 +73,11 @@ def create_app(gateway: Gateway, settings: EndpointSettings | None = None) -> Fa
         if gateway.ready:
             return PlainTextResponse("OK\n")
         return PlainTextResponse("not ready\n", status_code=503)
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def exposition() -> Response:
+        """Latency, queue, batches and drops, for Prometheus."""
+        return Response(gateway.metrics.exposition(), media_type=metrics.CONTENT_TYPE)
 
     return app
 
@@ -67,6 +94,13 @@ def _answer_errors(app: FastAPI) -> None:
         remedy = "docs/serving.md describes the body; rlco_policy_server.client writes it."
         body = {"error": "malformed_body", "detail": str(error), "remedy": remedy}
         return JSONResponse(body, status_code=400)
+
+    @app.exception_handler(RequestValidationError)
+    async def misshapen(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        detail = f"{'.'.join(map(str, first['loc']))}: {first['msg']}."
+        body = {"error": "bad_parameter", "detail": detail, "remedy": "/docs describes the routes."}
+        return JSONResponse(body, status_code=422)
 
     @app.exception_handler(ClientDisconnect)
     @app.exception_handler(ClientGoneError)

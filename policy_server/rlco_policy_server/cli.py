@@ -1,74 +1,69 @@
-"""`rlco-serve`: checkpoints in, HTTP out."""
+"""`rlco-serve`: checkpoints in, HTTP out; and `rlco-serve key|models|replay`."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 import tyro
 
+from rlco_policy_server.commands import key, models
+from rlco_policy_server.commands.loading import LoadOptions
+from rlco_policy_server.endpoints.settings import EndpointSettings
 from rlco_policy_server.engine import WarmUpError
-from rlco_policy_server.process import ServeError, ServeOptions, exit_cleanly_on_signals, serve
+from rlco_policy_server.logs import log_as_json
+from rlco_policy_server.options import ServeError, ServeOptions
+from rlco_policy_server.process import exit_cleanly_on_signals, serve
 from rlco_policy_server.references import CheckpointReferenceError, parse_references
-from rlco_policy_server.wire.arrays import MAX_MESSAGE_BYTES
+
+COMMANDS = {"key": key.main, "models": models.main}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
+class Arguments(ServeOptions):
     """Serve policies over HTTP.
 
-    In: checkpoint folders, as `rlco-train` writes them. Out: `POST /v1/infer`, `GET /v1/metadata`,
-    `/healthz`, `/readyz` and `/docs` on one port, which opens once every policy is warm.
+    In: checkpoint folders, as `rlco-train` writes them, or references into a model store. Out: the
+    routes of every protocol, `/healthz`, `/readyz`, `/metrics` and `/docs` on one port, which opens
+    once every policy is warm.
     Example: `rlco-serve --checkpoint runs/rlco --port 8000`. For a blind evaluation:
     `rlco-serve --blind --checkpoint A=runs/sft --checkpoint B=runs/rlco`.
+    Other commands, each with its own --help: `rlco-serve key` makes API keys, `rlco-serve models`
+    fills a model store, `rlco-serve replay STORE` sends recorded frames through a server.
     """
 
-    checkpoint: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="DIR")]]
-    """A checkpoint folder, or ALIAS=DIR; may be given several times. A bare DIR gets the alias
-    `default`."""
-    host: str = "127.0.0.1"
-    """The address to listen on; other than loopback only with --allow-remote."""
-    port: int = 8000
-    """The port to listen on; 0 takes a free one."""
-    blind: bool = False
-    """Show aliases only: no checkpoint or normalisation id reaches a client."""
-    allow_remote: bool = False
-    """Listen on a non-loopback address although requests are not authenticated."""
-    ready_file: Path | None = None
-    """A JSON file to write {url, pid, policies} to once the port is open, for scripts."""
-    torch_threads: int = 1
-    """CPU threads of one inference."""
-    queue_limit: int = 16
-    """How many requests may wait; more are answered 503."""
-    max_body_bytes: int = MAX_MESSAGE_BYTES
-    """The largest request body."""
-    drain_s: int = 10
-    """How long open requests may take to finish after SIGTERM."""
+    checkpoint: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="REF")]]
+    """A checkpoint folder or NAME@HASH, or ALIAS=REF; may be given several times. A bare REF gets
+    the alias `default`."""
+    shadow: str | None = None
+    """A checkpoint that is asked too, whenever nothing else waits; its answers are only logged."""
+    load: Annotated[LoadOptions, tyro.conf.arg(name="")] = field(default_factory=LoadOptions)
+    """How checkpoints are loaded."""
+    endpoints: Annotated[EndpointSettings, tyro.conf.arg(name="")] = field(
+        default_factory=EndpointSettings
+    )
+    """Limits and choices of the protocols."""
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    """From which level on JSON lines are logged to stderr: refusals are info, every request is
+    debug."""
 
 
 def main() -> None:
     """Run `rlco-serve`; exits 0 after a signal, 2 when it cannot serve."""
-    arguments = tyro.cli(Arguments)
+    if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
+        COMMANDS[sys.argv[1]](sys.argv[2:])
+        return
     exit_cleanly_on_signals()
     try:
-        folders = parse_references(arguments.checkpoint)
-        options = ServeOptions(
-            host=arguments.host,
-            port=arguments.port,
-            blind=arguments.blind,
-            allow_remote=arguments.allow_remote,
-            queue_limit=arguments.queue_limit,
-            max_body_bytes=arguments.max_body_bytes,
-            drain_s=arguments.drain_s,
-            ready_file=arguments.ready_file,
-        )
+        arguments = tyro.cli(Arguments)
+        log_as_json(arguments.log_level)
+        references = parse_references(arguments.checkpoint)
         # Torch takes seconds to import: --help and a mistyped option must not wait for it.
-        from rlco_policy_server.checkpoints import load_checkpoints
-
-        policies = load_checkpoints(folders, torch_threads=arguments.torch_threads)
-        serve(policies, options)
+        loader = arguments.load.loader()
+        policies = [loader.load(alias, ref) for alias, ref in references.items()]
+        shadow = None if arguments.shadow is None else loader.load("shadow", arguments.shadow)
+        serve(policies, arguments, shadow=shadow, loader=loader)
     except (CheckpointReferenceError, ServeError, WarmUpError) as error:
         print(f"rlco-serve: {error}", file=sys.stderr)
         sys.exit(2)

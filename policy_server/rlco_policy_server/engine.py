@@ -1,21 +1,18 @@
-"""The inference thread: requests wait in a bounded queue, one thread answers them in order."""
+"""The inference threads: one for each device, which calls policies on batches of requests."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from queue import SimpleQueue
 
-import numpy as np
-from numpy.typing import NDArray
-from rlco_datasets.contract import ACTION_DIM
-
+from rlco_policy_server.batch import Inputs, empty_scene, infer_batch, inputs_of
 from rlco_policy_server.errors import RequestError
-from rlco_policy_server.observation import policy_inputs
+from rlco_policy_server.jobs import Answer, Job, JobQueue, shutting_down, too_late
+from rlco_policy_server.metrics import Metrics
 from rlco_policy_server.policies import PolicySet, ServedPolicy
 from rlco_policy_server.wire.v1 import InferRequest
 
@@ -27,161 +24,187 @@ class WarmUpError(RuntimeError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """Actions `(horizon, 7) float32`, all finite, and where the time went."""
-
-    actions: NDArray[np.float32]
-    queue_ms: float
-    infer_ms: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    served: ServedPolicy
-    request: InferRequest
-    future: Future[Answer]
-    queued_s: float
+class _Device:
+    queue: JobQueue
+    thread: threading.Thread
 
 
 class Engine:
-    """Owns the one thread that calls policies, so that inference never blocks the event loop."""
+    """Owns the threads that call policies, so that inference never blocks the event loop."""
 
     def __init__(
         self,
         policies: PolicySet,
         *,
         queue_limit: int = 16,
+        batch_wait_s: float = 0.002,
+        metrics: Metrics | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Answer for `policies`, with at most `queue_limit` requests waiting."""
+        """Answer for `policies`, with at most `queue_limit` requests waiting for each device."""
         if queue_limit < 1:
             raise ValueError(f"queue_limit must be at least 1, got {queue_limit}")
         self.policies = policies
+        self.metrics = metrics or Metrics()
         self.ready = False
         self._queue_limit = queue_limit
+        self._batch_wait_s = batch_wait_s
         self._clock = clock
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._waiting = 0
+        self._devices: dict[str, _Device] = {}
         self._closed = False
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="rlco-inference", daemon=True)
+        self.metrics.queue.set_function(
+            lambda: sum(len(device.queue) for device in list(self._devices.values()))
+        )
 
     def start(self) -> None:
-        """Start the thread and let every policy answer a black image once.
+        """Let every policy answer a black image.
 
         Raises:
             WarmUpError: naming the policy that failed.
         """
-        self._thread.start()
-        for served in self.policies:
-            try:
-                self.submit(served, _empty_scene(served)).result()
-            except RequestError as error:
-                self.close()
-                raise WarmUpError(f"policy {served.alias!r} failed its warm-up: {error}") from error
+        try:
+            for served in self.policies:
+                self.warm_up(served)
+        except WarmUpError:
+            self.close()
+            raise
         self.ready = True
 
-    def submit(self, served: ServedPolicy, request: InferRequest) -> Future[Answer]:
-        """Queue a request; the future holds its answer or a `RequestError`.
+    def warm_up(self, served: ServedPolicy) -> None:
+        """Let a policy answer a black image on its own thread, alone and as a full batch.
 
         Raises:
-            RequestError: 503, when the queue is full or the server is shutting down.
+            WarmUpError: if it cannot.
         """
-        job = _Job(served=served, request=request, future=Future(), queued_s=self._clock())
-        with self._lock:
-            if self._closed:
-                raise RequestError(
-                    503,
-                    "shutting_down",
-                    "The server is shutting down.",
-                    "Connect to its successor.",
-                    {"Retry-After": "5"},
-                )
-            if self._waiting >= self._queue_limit:
-                raise RequestError(
-                    503,
-                    "queue_full",
-                    f"{self._waiting} requests are waiting already.",
-                    "Send fewer at a time, or raise --queue-limit.",
-                    {"Retry-After": "1"},
-                )
-            self._waiting += 1
-            self._jobs.put(job)
+        try:
+            self.submit(served, empty_scene(served.policy.contract)).result()
+        except RequestError as error:
+            raise WarmUpError(f"policy {served.alias!r} failed its warm-up: {error}") from error
+
+    def submit(
+        self,
+        served: ServedPolicy,
+        request: InferRequest,
+        *,
+        session: Hashable = None,
+        shadow: bool = False,
+    ) -> Future[Answer]:
+        """Queue a request; the future holds its answer or a `RequestError`.
+
+        Args:
+            served: who answers.
+            request: the observation.
+            session: whose it is: a newer one replaces an older one that still waits.
+            shadow: answer only when nothing else waits.
+
+        Raises:
+            RequestError: 503, when the queue is full or the server is shutting down; 409, when a
+                newer observation of the session waits already.
+        """
+        now_s = self._clock()
+        job = Job(
+            served=served,
+            request=request,
+            future=Future(),
+            queued_s=now_s,
+            deadline_s=None if request.deadline_s is None else now_s + request.deadline_s,
+            session=session,
+            shadow=shadow,
+        )
+        try:
+            older = self._device(served.device).queue.put(job)
+        except RequestError as error:
+            if error.error in ("queue_full", "superseded"):
+                self.metrics.drop("shadow" if shadow else error.error)
+            raise
+        if older is not None:
+            self.metrics.drop("shadow" if shadow else "superseded")
         return job.future
 
     def close(self, timeout_s: float = 10.0) -> bool:
         """Answer what is queued, take nothing new, stop; False if that took over `timeout_s`."""
         self.ready = False
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._jobs.put(None)
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+            self._closed = True
+            devices = list(self._devices.values())
+        until_s = time.monotonic() + timeout_s
+        for device in devices:
+            device.queue.close()
+        for device in devices:
+            device.thread.join(max(0.0, until_s - time.monotonic()))
+        return not any(device.thread.is_alive() for device in devices)
 
-    def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            with self._lock:
-                self._waiting -= 1
-            if not job.future.set_running_or_notify_cancel():
-                continue
+    def _device(self, name: str) -> _Device:
+        device = self._devices.get(name)
+        if device is not None:
+            return device
+        with self._lock:
+            if self._closed:
+                raise shutting_down()
+            if name not in self._devices:
+                queue = JobQueue(
+                    limit=self._queue_limit, batch_wait_s=self._batch_wait_s, clock=self._clock
+                )
+                thread = threading.Thread(
+                    target=self._run, args=(queue,), name=f"rlco-inference-{name}", daemon=True
+                )
+                self._devices[name] = _Device(queue=queue, thread=thread)
+                thread.start()
+            return self._devices[name]
+
+    def _run(self, queue: JobQueue) -> None:
+        while (jobs := queue.take()) is not None:
             try:
-                answer = self._answer(job)
-            except Exception as error:  # whatever a policy raises must not end the thread
-                job.future.set_exception(error)
-            else:
-                job.future.set_result(answer)
+                self._answer(jobs)
+            except Exception as error:  # a defect here must not end the thread
+                logger.exception("the inference thread failed")
+                for job in jobs:
+                    if not job.future.done():
+                        job.future.set_exception(error)
+            queue.answered(jobs)
 
-    def _answer(self, job: _Job) -> Answer:
+    def _answer(self, jobs: list[Job]) -> None:
+        """Settle the future of every job."""
         started_s = self._clock()
-        images, state = policy_inputs(job.request, job.served.policy.contract)
-        infer_s = self._clock()
-        try:
-            chunks = job.served.policy.infer(images, state, [job.request.instruction])
-            actions = np.asarray(chunks, np.float32)
-        except Exception as error:
-            logger.exception("policy %r failed", job.served.alias)
-            raise self._policy_error(
-                "policy_failed", f"raised {type(error).__name__}: {error}"
-            ) from error
+        runnable: list[tuple[Job, Inputs]] = []
+        for job in jobs:
+            self.metrics.stage("queue", started_s - job.queued_s)
+            if self._in_time(job, started_s):
+                try:
+                    runnable.append((job, inputs_of(job.request, job.served.policy)))
+                except RequestError as error:
+                    job.future.set_exception(error)
+        if not runnable:
+            return
+        prepared_s = self._clock()
+        served = runnable[0][0].served
+        results = infer_batch(
+            served, [inputs for _, inputs in runnable], hide_reason=self.policies.blind
+        )
         done_s = self._clock()
-        expected = (1, job.served.policy.contract.horizon, ACTION_DIM)
-        if actions.shape != expected:
-            raise self._policy_error(
-                "wrong_action_shape", f"returned shape {actions.shape}, not {expected}"
+        self.metrics.stage("preprocess", prepared_s - started_s)
+        self.metrics.call(served.alias, len(runnable), done_s - prepared_s)
+        for (job, inputs), result in zip(runnable, results, strict=True):
+            if not self._in_time(job, done_s):
+                continue
+            if isinstance(result, RequestError):
+                job.future.set_exception(result)
+                continue
+            job.future.set_result(
+                Answer(
+                    actions=result,
+                    images={name: image[0] for name, image in inputs.images.items()},
+                    state=inputs.state[0],
+                    queue_ms=1e3 * (started_s - job.queued_s),
+                    infer_ms=1e3 * (done_s - prepared_s),
+                    batch=len(runnable),
+                )
             )
-        if not np.isfinite(actions).all():
-            raise self._policy_error(
-                "non_finite_action", "returned NaN or infinite actions, which were not sent"
-            )
-        return Answer(
-            actions=actions[0],
-            queue_ms=1e3 * (started_s - job.queued_s),
-            infer_ms=1e3 * (done_s - infer_s),
-        )
 
-    def _policy_error(self, error: str, reason: str) -> RequestError:
-        if self.policies.blind and error == "policy_failed":
-            reason = "raised an error (blind mode: only the server's log says which)"
-        return RequestError(
-            500,
-            error,
-            f"The policy {reason}.",
-            "Check the checkpoint and the server's log; keep the robot stopped.",
-        )
-
-
-def _empty_scene(served: ServedPolicy) -> InferRequest:
-    contract = served.policy.contract
-    return InferRequest(
-        images={
-            camera.name: np.zeros((camera.source_height, camera.source_width, 3), np.uint8)
-            for camera in contract.cameras
-        },
-        state=np.zeros(contract.state_dim, np.float32),
-        instruction="warm up",
-        session="warm-up",
-        step=0,
-        stamp_ns=0,
-        contract_id=contract.id,
-    )
+    def _in_time(self, job: Job, now_s: float) -> bool:
+        if job.deadline_s is None or now_s <= job.deadline_s:
+            return True
+        self.metrics.drop("deadline")
+        job.future.set_exception(too_late(job, now_s))
+        return False

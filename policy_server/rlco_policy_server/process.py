@@ -2,100 +2,113 @@
 
 from __future__ import annotations
 
-import contextlib
-import ipaddress
 import json
 import os
 import signal
 import socket
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
 from rlco_policy_server.app import create_app
-from rlco_policy_server.endpoints.settings import EndpointSettings
+from rlco_policy_server.audit import Audit
 from rlco_policy_server.endpoints.websockets import WEBSOCKETS, OpenAnswers
 from rlco_policy_server.engine import Engine
-from rlco_policy_server.gateway import Gateway
+from rlco_policy_server.gateway import Gateway, GatewaySettings
+from rlco_policy_server.keys import KeyFileError, load_keys
+from rlco_policy_server.operate import PolicyLoader
+from rlco_policy_server.options import ServeError, ServeOptions, require_tls_files
 from rlco_policy_server.policies import PolicySet, ServedPolicy
-from rlco_policy_server.wire.arrays import MAX_MESSAGE_BYTES
+from rlco_policy_server.record import Recorder
+from rlco_policy_server.shadow import Shadow
 
 
-class ServeError(RuntimeError):
-    """The server cannot open its port as asked."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServeOptions:
-    """Where and how one process serves; `port` 0 takes a free one."""
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    blind: bool = False
-    allow_remote: bool = False
-    queue_limit: int = 16
-    max_body_bytes: int = MAX_MESSAGE_BYTES
-    drain_s: int = 10
-    ready_file: Path | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse impossible numbers, and an open door that was not asked for."""
-        if not 0 <= self.port <= 65535:
-            raise ServeError(f"--port {self.port}: choose 0 (any free port) to 65535")
-        for name in ("queue_limit", "max_body_bytes", "drain_s"):
-            if getattr(self, name) < 1:
-                raise ServeError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.allow_remote and not is_loopback(self.host):
-            raise ServeError(
-                f"--host {self.host}: other machines could then command the robot's policy, and "
-                "there is no authentication yet. Use --host 127.0.0.1 with an SSH tunnel, or pass "
-                "--allow-remote on a network you trust"
-            )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` can only be reached from this machine."""
-    if host == "localhost":
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
-
-
-def serve(policies: list[ServedPolicy], options: ServeOptions) -> None:
+def serve(
+    policies: list[ServedPolicy],
+    options: ServeOptions,
+    *,
+    shadow: ServedPolicy | None = None,
+    loader: PolicyLoader | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, answer what is open, and return.
+
+    Args:
+        policies: who answers.
+        options: where and how.
+        shadow: a policy that is asked too, and whose answers are only logged.
+        loader: how operators load more policies.
 
     Raises:
         WarmUpError: if a policy cannot answer.
-        ServeError: if the port cannot be opened.
+        ServeError: if the port cannot be opened, or a file not be used.
     """
     if options.ready_file is not None:
         options.ready_file.unlink(missing_ok=True)
-    engine = Engine(PolicySet(policies, blind=options.blind), queue_limit=options.queue_limit)
-    engine.start()
+    require_tls_files(options)
+    try:
+        keys = None if options.keys is None else load_keys(options.keys)
+        audit = Audit(options.audit_log)
+    except (KeyFileError, OSError) as error:
+        raise ServeError(str(error)) from error
+    gateway = start_gateway(policies, options, shadow=shadow)
     listener = bind(options)
-    app = create_app(Gateway(engine), EndpointSettings(max_body_bytes=options.max_body_bytes))
+    app = create_app(gateway, options.endpoints, keys=keys, loader=loader, audit=audit)
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        log_config=None,
         access_log=False,
         loop="asyncio",
         ws=WEBSOCKETS,
-        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_max_size=options.endpoints.max_body_bytes,
         ws_per_message_deflate=False,
+        ssl_certfile=options.tls_cert,
+        ssl_keyfile=options.tls_key,
+        limit_concurrency=options.connection_limit,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=options.drain_s,
     )
-    server = _AnnouncingServer(config, options, engine.policies.aliases, app.state.open_answers)
+    server = _AnnouncingServer(config, options, gateway, app.state.open_answers)
     try:
         server.run(sockets=[listener])
     finally:
         listener.close()
         if options.ready_file is not None:
             options.ready_file.unlink(missing_ok=True)
+
+
+def start_gateway(
+    policies: list[ServedPolicy], options: ServeOptions, *, shadow: ServedPolicy | None = None
+) -> Gateway:
+    """Return a gateway whose policies are warm.
+
+    Raises:
+        WarmUpError: if a policy cannot answer.
+        ServeError: if a log cannot be written.
+    """
+    engine = Engine(
+        PolicySet(policies, blind=options.blind),
+        queue_limit=options.queue_limit,
+        batch_wait_s=1e-3 * options.batch_wait_ms,
+    )
+    engine.start()
+    recorder = None
+    if options.record is not None:
+        recorder = Recorder(options.record, engine.metrics, source=options.record_source)
+    watcher = None
+    if shadow is not None:
+        engine.warm_up(shadow)
+        try:
+            watcher = Shadow(engine, shadow, options.shadow_log)
+        except OSError as error:
+            raise ServeError(f"--shadow-log {options.shadow_log}: {error.strerror}") from error
+    settings = GatewaySettings(
+        session_limit=options.session_limit,
+        session_idle_s=options.session_idle_s,
+        rate_limit_hz=options.rate_limit,
+        ensemble_decay=options.ensemble,
+    )
+    return Gateway(engine, settings, shadow=watcher, recorder=recorder)
 
 
 def exit_cleanly_on_signals() -> None:
@@ -140,15 +153,16 @@ class _AnnouncingServer(uvicorn.Server):
         self,
         config: uvicorn.Config,
         options: ServeOptions,
-        aliases: list[str],
+        gateway: Gateway,
         open_answers: OpenAnswers,
     ) -> None:
         super().__init__(config)
         self._options = options
-        self._aliases = aliases
+        self._gateway = gateway
         self._open_answers = open_answers
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._gateway.leave()
         await self._open_answers.finish(self._options.drain_s)
         await super().shutdown(sockets)
 
@@ -156,11 +170,13 @@ class _AnnouncingServer(uvicorn.Server):
         await super().startup(sockets)
         if not self.started or not sockets:
             return
+        aliases = self._gateway.engine.policies.aliases
         host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
-        url = f"http://{host}:{sockets[0].getsockname()[1]}"
+        scheme = "http" if self._options.tls_cert is None else "https"
+        url = f"{scheme}://{host}:{sockets[0].getsockname()[1]}"
         if self._options.ready_file is not None:
-            ready = {"url": url, "pid": os.getpid(), "policies": self._aliases}
+            ready = {"url": url, "pid": os.getpid(), "policies": aliases}
             partial = self._options.ready_file.with_name(self._options.ready_file.name + ".partial")
             partial.write_text(json.dumps(ready) + "\n", encoding="utf-8")
             partial.replace(self._options.ready_file)
-        print(f"serving {', '.join(self._aliases)} at {url}", file=sys.stderr, flush=True)
+        print(f"serving {', '.join(aliases)} at {url}", file=sys.stderr, flush=True)

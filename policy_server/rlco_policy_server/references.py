@@ -1,9 +1,8 @@
-"""What `--checkpoint` means: a folder, or an alias and a folder."""
+"""What `--checkpoint` means: a reference to a checkpoint, or an alias and a reference."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from rlco_policy_server.policies import ALIAS, DEFAULT_ALIAS
 
@@ -12,23 +11,25 @@ class CheckpointReferenceError(ValueError):
     """A `--checkpoint` value does not lead to a usable checkpoint."""
 
 
-def parse_references(values: Iterable[str]) -> dict[str, Path]:
-    """Return `{alias: folder}` of `ALIAS=DIR` or `DIR` values; a bare DIR is alias `default`.
+def parse_references(values: Iterable[str]) -> dict[str, str]:
+    """Return `{alias: reference}` of `ALIAS=REF` or `REF` values; a bare REF is alias `default`.
+
+    A reference is a checkpoint folder, or `name@hash` of a model store.
 
     Raises:
         CheckpointReferenceError: if there is none, or an alias comes twice.
     """
-    folders: dict[str, Path] = {}
+    references: dict[str, str] = {}
     for value in values:
         left, equals, right = value.partition("=")
         aliased = bool(equals) and ALIAS.fullmatch(left) is not None
-        alias, folder = (left, right) if aliased else (DEFAULT_ALIAS, value)
-        if alias in folders:
+        alias, reference = (left, right) if aliased else (DEFAULT_ALIAS, value)
+        if alias in references:
             raise CheckpointReferenceError(
-                f"--checkpoint {value}: alias {alias!r} is taken by {folders[alias]}; give each "
+                f"--checkpoint {value}: alias {alias!r} is taken by {references[alias]}; give each "
                 "checkpoint its own alias, as in --checkpoint A=DIR_A --checkpoint B=DIR_B"
             )
-        folders[alias] = Path(folder)
-    if not folders:
+        references[alias] = reference
+    if not references:
         raise CheckpointReferenceError("nothing to serve; give at least one --checkpoint DIR")
-    return folders
+    return references

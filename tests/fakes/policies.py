@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import numpy as np
@@ -12,22 +13,28 @@ import uvicorn
 from numpy.typing import NDArray
 from rlco_datasets.contract import Contract
 from rlco_policy_server.app import create_app
+from rlco_policy_server.endpoints.settings import EndpointSettings
 from rlco_policy_server.endpoints.websockets import WEBSOCKETS
 from rlco_policy_server.engine import Engine
-from rlco_policy_server.gateway import Gateway
-from rlco_policy_server.policies import PolicySet, ServedPolicy
-from rlco_policy_server.process import ServeOptions, bind
+from rlco_policy_server.gateway import Gateway, GatewaySettings
+from rlco_policy_server.options import ServeOptions
+from rlco_policy_server.policies import Policy, PolicySet, ServedPolicy
+from rlco_policy_server.process import bind
 from rlco_policy_server.wire.arrays import MAX_MESSAGE_BYTES
 from rlco_policy_server.wire.v1 import InferRequest
 
 
 class CountingPolicy:
-    """Answers with the brightness of the images and the state, and remembers what it was asked."""
+    """Answers with the brightness of the images and the state, and remembers what it was asked.
+
+    `batches` holds the size of every call.
+    """
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
         self.instructions: list[str] = []
         self.threads: set[int] = set()
+        self.batches: list[int] = []
 
     def infer(
         self,
@@ -38,9 +45,11 @@ class CountingPolicy:
         """Return actions that tell which observation they answer."""
         self.instructions += instructions
         self.threads.add(threading.get_ident())
-        actions = np.zeros((1, self.contract.horizon, 7), np.float32)
-        actions[..., 0] = np.mean([image.mean() for image in images.values()]) / 255
-        actions[..., 1] = state[0, 0]
+        self.batches.append(len(state))
+        actions = np.zeros((len(state), self.contract.horizon, 7), np.float32)
+        brightness = [image.mean(axis=(1, 2, 3)) for image in images.values()]
+        actions[..., 0] = np.mean(brightness, axis=0)[:, None] / 255
+        actions[..., 1] = state[:, :1]
         return actions
 
 
@@ -104,23 +113,30 @@ def make_request(contract: Contract, /, **changes: object) -> InferRequest:
     return InferRequest(**(fields | changes))  # type: ignore[arg-type]
 
 
+def served(policy: Policy, index: int = 0, **changes: object) -> ServedPolicy:
+    """Return `policy` as a server holds it: the first is `default`, the next ones `policy1`, ..."""
+    fields: dict[str, object] = {
+        "alias": f"policy{index}" if index else "default",
+        "policy": policy,
+        "policy_id": f"checkpoint{index}",
+        "normalisation_id": f"normalisation{index}",
+    }
+    return ServedPolicy(**(fields | changes))  # type: ignore[arg-type]
+
+
 @contextlib.contextmanager
 def started_gateway(
-    *policies: CountingPolicy, blind: bool = False, queue_limit: int = 16
+    *policies: CountingPolicy,
+    blind: bool = False,
+    queue_limit: int = 16,
+    settings: GatewaySettings | None = None,
+    **parts: Any,
 ) -> Iterator[Gateway]:
     """Yield a warm gateway; the first policy is `default`, the next ones `policy1`, ..."""
-    served = [
-        ServedPolicy(
-            alias=f"policy{i}" if i else "default",
-            policy=policy,
-            policy_id=f"checkpoint{i}",
-            normalisation_id=f"normalisation{i}",
-        )
-        for i, policy in enumerate(policies)
-    ]
-    engine = Engine(PolicySet(served, blind=blind), queue_limit=queue_limit)
+    policy_set = PolicySet([served(p, i) for i, p in enumerate(policies)], blind=blind)
+    engine = Engine(policy_set, queue_limit=queue_limit)
     engine.start()
-    gateway = Gateway(engine)
+    gateway = Gateway(engine, settings, **parts)
     try:
         yield gateway
     finally:
@@ -131,12 +147,14 @@ def started_gateway(
 
 
 @contextlib.contextmanager
-def running_server(gateway: Gateway) -> Iterator[str]:
+def running_server(
+    gateway: Gateway, settings: EndpointSettings | None = None
+) -> Iterator[str]:
     """Yield the URL of a real HTTP server in a thread of this process."""
     listener = bind(ServeOptions(port=0))
     listener.listen()
     config = uvicorn.Config(
-        create_app(gateway),
+        create_app(gateway, settings),
         log_level="error",
         loop="asyncio",
         ws=WEBSOCKETS,

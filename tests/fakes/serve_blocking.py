@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from rlco_datasets.contract import franka_compact
+from rlco_policy_server.options import ServeOptions
 from rlco_policy_server.policies import ServedPolicy
-from rlco_policy_server.process import ServeOptions, exit_cleanly_on_signals, serve
+from rlco_policy_server.process import exit_cleanly_on_signals, serve
 
 
 class PipedPolicy:
@@ -30,7 +31,7 @@ class PipedPolicy:
         if instructions != ["warm up"]:
             self._started.write_text("started")
             self._go.read_text()
-        return np.zeros((1, self.contract.horizon, 7), np.float32)
+        return np.zeros((len(state), self.contract.horizon, 7), np.float32)
 
 
 if __name__ == "__main__":

@@ -258,7 +258,7 @@ def test_concurrent_clients_get_their_own_answers_from_one_thread(contract: Cont
 
         def ask(i: int) -> tuple[int, float]:
             state = np.full(10, i, np.float32)
-            answer = post(http, make_request(contract, state=state, step=i))
+            answer = post(http, make_request(contract, state=state, step=i, session=f"s{i}"))
             reply = v1.decode_reply(answer.content)
             return reply.step, float(reply.actions[0, 1])
 

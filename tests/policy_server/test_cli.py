@@ -103,7 +103,7 @@ def test_a_refused_host_is_one_line_and_exit_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--checkpoint", str(tmp_path), "--host", "0.0.0.0"]
-    assert "--allow-remote" in refusal(arguments, monkeypatch, capsys)
+    assert "--keys" in refusal(arguments, monkeypatch, capsys)
 
 
 def test_the_example_request_is_answered(

@@ -18,8 +18,9 @@ from fakes.processes import server_process
 from rlco_datasets.contract import Contract, franka_compact
 from rlco_policy_server.client import PolicyClient, Reply, ServerUnavailableError
 from rlco_policy_server.engine import Engine, WarmUpError
+from rlco_policy_server.options import ServeError, ServeOptions
 from rlco_policy_server.policies import PolicySet, ServedPolicy
-from rlco_policy_server.process import ServeError, ServeOptions, bind, serve
+from rlco_policy_server.process import bind, serve
 from rlco_policy_server.references import CheckpointReferenceError, parse_references
 
 SERVE_BLOCKING = str(Path(__file__).parents[1] / "fakes" / "serve_blocking.py")
@@ -103,10 +104,10 @@ def test_accepted_connections_do_not_wait_to_send() -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "robot.lab"])
-def test_other_machines_are_let_in_only_on_request(host: str) -> None:
-    with pytest.raises(ServeError, match="--allow-remote"):
+def test_other_machines_are_let_in_only_with_a_key(host: str) -> None:
+    with pytest.raises(ServeError, match="--keys"):
         ServeOptions(host=host)
-    assert ServeOptions(host=host, allow_remote=True).host == host
+    assert ServeOptions(host=host, keys=Path("keys.yaml")).host == host
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
@@ -121,9 +122,9 @@ def test_impossible_options_are_refused(options: dict[str, int]) -> None:
 
 
 def test_checkpoint_references_have_aliases() -> None:
-    assert parse_references(["runs/a"]) == {"default": Path("runs/a")}
-    assert parse_references(["A=runs/a", "B=./x=1"]) == {"A": Path("runs/a"), "B": Path("./x=1")}
-    assert parse_references(["./x=1"]) == {"default": Path("./x=1")}
+    assert parse_references(["runs/a"]) == {"default": "runs/a"}
+    assert parse_references(["A=runs/a", "B=./x=1"]) == {"A": "runs/a", "B": "./x=1"}
+    assert parse_references(["./x=1"]) == {"default": "./x=1"}
     with pytest.raises(CheckpointReferenceError, match=r"'default' is taken by a"):
         parse_references(["a", "b"])
     with pytest.raises(CheckpointReferenceError, match="at least one"):

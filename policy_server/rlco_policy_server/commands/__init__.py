@@ -1,0 +1,1 @@
+"""The subcommands of `rlco-serve`, each `main(arguments)`."""
