@@ -37,8 +37,8 @@ help: ## list the targets
 setup: ## install everything into .venv; a second run takes a second
 	@$(SETUP)
 
-setup-tests: # as setup, and a browser for the report's tests
-	@$(SETUP) --browser
+setup-tests: # as setup, and what only tests need: a browser, simulated robots, ROS interfaces
+	@$(SETUP) --tests
 
 demo: setup ## the whole mission on a simulated lab, ending in a report (ARGS="--help" for options)
 	@$(IN_VENV) python scripts/demo.py $(ARGS)

@@ -1,14 +1,15 @@
-"""Build a ROS 2 interface package into a wheel that installs beside the ros-jazzy-* wheels.
+"""Build ROS 2 interface packages into wheels that install beside the ros-jazzy-* wheels.
 
-Usage: python scripts/build_msgs_wheel.py ros_ws/src/rlco_msgs OUT_DIR
+Usage: python scripts/build_msgs_wheel.py PACKAGE_DIR... OUT_DIR
+For example: python scripts/build_msgs_wheel.py ros_ws/src/rlco_msgs wheels
 
-Goes in: an ament_cmake interface package (package.xml, CMakeLists.txt, msg/, srv/).
-Comes out: OUT_DIR/ros_<package>-<version>-<python tag>.whl (path printed on the last line), which
-needs no environment variable to be imported and no build tool to be installed.
+Goes in: ament_cmake interface packages (package.xml, CMakeLists.txt, msg/, srv/, action/).
+Comes out: OUT_DIR/ros_<package>-<version>-<python tag>.whl (paths printed, one a line), which
+need no environment variable to be imported and no build tool to be installed.
 
-Takes about 60 CPU-seconds, plus 25 for the build tools: unless the interpreter that runs this
-already has BUILD_REQUIREMENTS, they are installed with pip into a temporary environment that is
-deleted afterwards. From the system: g++, make, Python headers (Debian: g++ make python3-dev).
+Takes about 60 CPU-seconds a package, plus 25 for the build tools: unless the interpreter that runs
+this already has BUILD_REQUIREMENTS, they are installed with pip into a temporary environment that
+is deleted afterwards. From the system: g++, make, Python headers (Debian: g++ make python3-dev).
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def missing_requirements() -> list[str]:
     return missing
 
 
-def build_in_temporary_environment(source: Path, out_dir: Path) -> None:
+def build_in_temporary_environment(sources: list[Path], out_dir: Path) -> None:
     """Install the build requirements into a temporary environment and build there.
 
     Raises:
@@ -73,7 +74,7 @@ def build_in_temporary_environment(source: Path, out_dir: Path) -> None:
         python = Path(folder, "bin", "python")
         install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*install, *BUILD_REQUIREMENTS], check=True, env=environment)
-        again = [python, Path(__file__).resolve(), source, out_dir]
+        again = [python, Path(__file__).resolve(), *sources, out_dir]
         subprocess.run(again, check=True, env=environment)
 
 
@@ -147,15 +148,17 @@ def _digest(data: bytes) -> str:
 
 
 def main() -> None:
-    """Build the package named on the command line."""
-    if len(sys.argv) != 3:
+    """Build the packages named on the command line."""
+    if len(sys.argv) < 3:
         raise SystemExit(__doc__)
-    source, out_dir = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
-    if not (source / "package.xml").is_file():
-        raise SystemExit(f"{source}: no package.xml here; name the folder of a ROS package")
+    *sources, out_dir = (Path(word).resolve() for word in sys.argv[1:])
+    for source in sources:
+        if not (source / "package.xml").is_file():
+            raise SystemExit(f"{source}: no package.xml here; name the folder of a ROS package")
     if missing_requirements():
-        build_in_temporary_environment(source, out_dir)
-    else:
+        build_in_temporary_environment(sources, out_dir)
+        return
+    for source in sources:
         print(build(source, out_dir))
 
 

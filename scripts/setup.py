@@ -39,9 +39,9 @@ def _parse() -> argparse.Namespace:
         help="package index for PyTorch alone (default: TORCH_INDEX, else pip's own)",
     )
     parser.add_argument(
-        "--browser",
+        "--tests",
         action="store_true",
-        help="also see to Chromium, which the report's browser tests drive",
+        help="also what only the tests need: Chromium, simulated robots, ROS interfaces",
     )
     return parser.parse_args()
 
@@ -59,7 +59,7 @@ def main() -> int:
     from setuplib.steps import Options, set_up
 
     arguments = _parse()
-    options = Options(root=ROOT, torch_index=arguments.torch_index, browser=arguments.browser)
+    options = Options(root=ROOT, torch_index=arguments.torch_index, tests=arguments.tests)
     try:
         set_up(options)
     except SetupError as error:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .console import Runner, SetupError, output_of
@@ -33,10 +33,9 @@ export PATH="{venv}/bin:$PATH"
 """
 
 
-def message_sources(root: Path) -> list[Path]:
-    """Return the files that define rlco's interfaces."""
-    folder = root / ROS_MESSAGES
-    return files_under(folder, ".msg", ".srv", ".action", ".xml", ".txt")
+def message_sources(root: Path, package: Path = ROS_MESSAGES) -> list[Path]:
+    """Return the files that define the interfaces of a package."""
+    return files_under(root / package, ".msg", ".srv", ".action", ".xml", ".txt")
 
 
 def need_compiler(interpreter: Interpreter) -> None:
@@ -55,30 +54,34 @@ def need_compiler(interpreter: Interpreter) -> None:
         )
 
 
-def messages_wheel(
-    root: Path, interpreter: Interpreter, run: Runner, sources: Mapping[str, str]
-) -> Path:
-    """Build the wheel of `rlco_msgs` in a throw-away environment, or return the cached one.
+def interface_wheels(
+    root: Path,
+    packages: Sequence[Path],
+    interpreter: Interpreter,
+    run: Runner,
+    sources: Mapping[str, str],
+) -> list[Path]:
+    """Build wheels of interface packages in a throw-away environment, or return the cached ones.
 
-    `sources` is extra environment for pip (the constraints).
+    `packages` are folders below `root`; `sources` is extra environment for pip (the constraints).
 
     Raises:
         SetupError: no compiler, or the build failed.
     """
     script = root / "scripts" / "build_msgs_wheel.py"
-    inputs = [*message_sources(root), script, root / "scripts" / "fix_ros_cmake.py"]
+    inputs = [path for package in packages for path in message_sources(root, package)]
+    inputs += [script, root / "scripts" / "fix_ros_cmake.py"]
     key = fingerprint(files=inputs, values=[interpreter.full_version])[:16]
-    folder = root / ".cache" / "rlco_msgs" / key
-    wheels = sorted(folder.glob("*.whl"))
-    if wheels:
-        return wheels[0]
+    folder = root / ".cache" / packages[0].name / key
+    if len(wheels := sorted(folder.glob("*.whl"))) == len(packages):
+        return wheels
     need_compiler(interpreter)
     run(
-        [interpreter.executable, script, root / ROS_MESSAGES, folder],
+        [interpreter.executable, script, *(root / package for package in packages), folder],
         remedy="The build needs pip's network access, g++ and make; run `make setup` again.",
         extra_environment=sources,
     )
-    return sorted(folder.glob("*.whl"))[0]
+    return sorted(folder.glob("*.whl"))
 
 
 def package_data(package: Path) -> dict[str, Path]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import apt, interpreter, requirements, ros, vulkan
+from . import apt, interpreter, peers, requirements, ros, vulkan
 from .console import Runner, SetupError, clean_environment, output_of
 from .stamps import Stamps, files_under, fingerprint
 
@@ -28,7 +28,7 @@ class Options:
 
     root: Path
     torch_index: str = ""
-    browser: bool = False
+    tests: bool = False
 
     @property
     def venv(self) -> Path:
@@ -133,13 +133,36 @@ class Installer:
                 ),
             ),
         ]
-        if self.options.browser:
+        return steps + (self.test_steps(common) if self.options.tests else [])
+
+    def test_steps(self, common: str) -> list[Step]:
+        """Return the steps of what only tests need."""
+        places = [str(self.root / peers.FOLDER / peer.name / "rlco-peer") for peer in peers.PEERS]
+        steps = [
+            Step(
+                name="browser",
+                title="Chromium for the browser tests",
+                inputs=lambda: fingerprint(values=[common, find_browser() or "none"]),
+                action=self.install_browser,
+            ),
+            Step(
+                name="peers",
+                title="simulated robots for the FCI tests",
+                inputs=lambda: fingerprint(
+                    values=[common, *map(str, peers.PEERS)], files=map(Path, places)
+                ),
+                action=lambda run: peers.install(self.root, self.base, run),
+            ),
+        ]
+        if not self.base.ros:
             steps.append(
                 Step(
-                    name="browser",
-                    title="Chromium for the browser tests",
-                    inputs=lambda: fingerprint(values=[common, find_browser() or "none"]),
-                    action=self.install_browser,
+                    name="interfaces",
+                    title="ROS interfaces for the tests",
+                    inputs=lambda: fingerprint(
+                        values=[common], files=peers.interface_files(self.root)
+                    ),
+                    action=self.install_interfaces,
                 )
             )
         return steps
@@ -240,12 +263,20 @@ class Installer:
         else:
             self.pip(run, "--constraint", self.constraints, *requirements.ROS_WHEELS)
             pinned = {"PIP_CONSTRAINT": str(self.constraints)}
-            wheel = ros.messages_wheel(self.root, self.base, run, pinned)
-            self.pip(run, "--no-deps", "--force-reinstall", wheel)
+            messages = [requirements.ROS_MESSAGES]
+            wheels = ros.interface_wheels(self.root, messages, self.base, run, pinned)
+            self.pip(run, "--no-deps", "--force-reinstall", *wheels)
             ros.link_package(self.root / requirements.ROS_PACKAGE, self.venv)
         snippet = ros.write_environment(self.root, self.venv, sourced=self.base.ros)
         ros.check(self.venv, self.environment, snippet)
         return f"source {snippet.relative_to(self.root)} to use it by hand"
+
+    def install_interfaces(self, run: Runner) -> str:
+        """Install franka_msgs and tf2_msgs, which the ROS wheels lack, as far as tests need."""
+        pinned = {"PIP_CONSTRAINT": str(self.constraints)}
+        wheels = peers.interface_wheels(self.root, self.base, run, pinned)
+        self.pip(run, "--no-deps", "--force-reinstall", *wheels)
+        return ", ".join(package.name for package in peers.TEST_INTERFACES)
 
     def install_browser(self, run: Runner) -> str:
         """Find Chromium or, as root on Debian, install it."""

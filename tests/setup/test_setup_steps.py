@@ -294,11 +294,15 @@ def test_a_message_wheel_is_built_once_per_content(
     monkeypatch.setattr(Runner, "__call__", build)
     monkeypatch.setattr(ros, "need_compiler", lambda interpreter: None)
     runner = Runner(log=tmp_path / "log", environment={})
-    first = ros.messages_wheel(tmp_path, base, runner, {})
-    assert ros.messages_wheel(tmp_path, base, runner, {}) == first
+
+    def wheels() -> list[Path]:
+        return ros.interface_wheels(tmp_path, [requirements.ROS_MESSAGES], base, runner, {})
+
+    first = wheels()
+    assert wheels() == first
     assert len(built) == 1
     (messages / "Reset.srv").write_text("int64 seed\n---\n")
-    assert ros.messages_wheel(tmp_path, base, runner, {}) != first
+    assert wheels() != first
     assert len(built) == 2
 
 
@@ -323,7 +327,7 @@ def test_an_unusable_driver_is_explained_after_installing(
 def test_ci_insists_on_a_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = interpreter.probe(sys.executable, clean_environment())
     assert base is not None
-    installer = steps.Installer(steps.Options(root=tmp_path, browser=True), base)
+    installer = steps.Installer(steps.Options(root=tmp_path, tests=True), base)
     monkeypatch.setattr(steps, "find_browser", lambda: None)
     monkeypatch.setattr(steps.apt, "can_install", lambda: False)
     runner = Runner(log=tmp_path / "log", environment={})

@@ -35,6 +35,7 @@ setup(
         "numpy>=1.26",
         "opencv-python-headless>=4.10",
         "pyyaml>=6",
+        "rosbags>=0.11",
         "rlco-calibration==0.1.0",
         "rlco-datasets==0.1.0",
         "rlco-evaluation==0.1.0",
@@ -42,7 +43,11 @@ setup(
         "scipy>=1.13",
         "tyro>=0.9",
     ],
-    extras_require={"lab": ["rlco-trainer[sim]==0.1.0"], "test": ["pytest"]},
+    extras_require={
+        "fci": ["franky-control>=2.0,<3"],
+        "lab": ["rlco-trainer[sim]==0.1.0"],
+        "test": ["pytest"],
+    },
     entry_points={
         "console_scripts": [
             "rlco-lab = rlco.lab.cli:main",

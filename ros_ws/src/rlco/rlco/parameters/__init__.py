@@ -1,5 +1,6 @@
 """The parameters of every node, one file a node: names, defaults, ranges and descriptions."""
 
+from rlco.parameters.arm import ArmSettings
 from rlco.parameters.base import (
     ParameterError,
     Parameters,
@@ -14,23 +15,30 @@ from rlco.parameters.bench import BenchParameters
 from rlco.parameters.camera import CameraSettings
 from rlco.parameters.evaluation import EvalParameters
 from rlco.parameters.expert_teleop import OperatorParameters
+from rlco.parameters.gripper import GripperSettings
 from rlco.parameters.guard import GuardLimits, GuardParameters
-from rlco.parameters.policy import PolicyParameters
-from rlco.parameters.recorder import RecorderParameters
+from rlco.parameters.policy import PolicyParameters, PolicySettings
+from rlco.parameters.recorder import RecorderParameters, RecorderSettings
+from rlco.parameters.replay import ReplayParameters
 from rlco.parameters.sim_lab import SimLabParameters
 
 __all__ = [
+    "ArmSettings",
     "BenchParameters",
     "CameraSettings",
     "EvalParameters",
+    "GripperSettings",
     "GuardLimits",
     "GuardParameters",
     "OperatorParameters",
     "ParameterError",
     "Parameters",
     "PolicyParameters",
+    "PolicySettings",
     "Range",
     "RecorderParameters",
+    "RecorderSettings",
+    "ReplayParameters",
     "SimLabParameters",
     "contract_named",
     "defaults",

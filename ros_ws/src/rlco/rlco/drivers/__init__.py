@@ -1,0 +1,1 @@
+"""Devices, each behind a Protocol: arms, grippers, cameras and what operators hold."""

@@ -1,0 +1,1 @@
+"""Arms: the robot itself (fci), or one that crisp_controllers drives."""
