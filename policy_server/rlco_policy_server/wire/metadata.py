@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlco_datasets.contract import Contract
+from rlco_datasets.contract import STATE_FIELDS, Contract
 
 PROTOCOL = "rlco/v1"
 
@@ -41,3 +41,35 @@ class ServerMetadata:
         """Return the policy called `alias` (None: the default one), or None if not served."""
         wanted = self.default_policy if alias is None else alias
         return next((policy for policy in self.policies if policy.alias == wanted), None)
+
+
+def describe_actions(contract: Contract) -> dict[str, str]:
+    """Return what the numbers of an action are, in words: units, frame, reference, signs, rate."""
+    return {
+        "0:3": f"translation, m, {contract.action_frame} frame, added to the {REFERENCE}",
+        "3:6": f"rotation vector, rad, {contract.action_frame} frame, composed on the left of it",
+        "6": "gripper opening, absolute, 1 = open, 0 = closed",
+        "action_frame": contract.action_frame,
+        "delta_reference": contract.delta_reference,
+        "rotation": contract.rotation,
+        "gripper": contract.gripper,
+        "rate": f"{contract.control_rate_hz} Hz; execute {contract.executed_steps} of "
+        f"{contract.horizon}, then ask again",
+    }
+
+
+REFERENCE = "target of the action before (at the start, to the measured pose)"
+
+
+def describe_state(contract: Contract) -> dict[str, str]:
+    """Return what the numbers of a state are, in words."""
+    words = {
+        "tcp_position": "TCP position, m, base frame",
+        "tcp_rotation_6d": "first two columns of the TCP's rotation matrix, base frame",
+        "gripper_width": "distance between the fingers, m",
+    }
+    described, at = {}, 0
+    for name in contract.state_layout:
+        described[f"{at}:{at + STATE_FIELDS[name]}"] = words[name]
+        at += STATE_FIELDS[name]
+    return described

@@ -1,0 +1,142 @@
+"""openpi's websocket protocol, at `/`: the unmodified `openpi-client` and its broker can connect.
+
+The server opens with a metadata map; every binary request gets one binary reply `{"actions",
+"server_timing", "policy_timing", ...}`. A refusal is a text frame, after which the server hangs up
+with code 1011, as openpi's does. `/?policy=ALIAS` asks one of several policies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import Any
+
+from fastapi import APIRouter, WebSocket, status
+from starlette.types import Message
+
+from rlco_policy_server.endpoints.settings import EndpointSettings
+from rlco_policy_server.endpoints.translate import Caller, Translated, describe, infer
+from rlco_policy_server.endpoints.websockets import as_request_error, require_size, send
+from rlco_policy_server.errors import RequestError
+from rlco_policy_server.gateway import Gateway
+from rlco_policy_server.keymaps import KeyMap
+from rlco_policy_server.wire import numpy_msgpack
+
+PATH = "/openpi"
+ENDPOINT = "openpi"
+
+
+def router(gateway: Gateway, settings: EndpointSettings) -> APIRouter:
+    """Return the routes of openpi's protocol: `/openpi`, and `/` unless that is RoboArena's."""
+    routes = APIRouter()
+
+    @routes.websocket(PATH)
+    async def serve(socket: WebSocket) -> None:
+        await OpenpiConversation(socket, gateway, settings, settings.keymap(ENDPOINT)).run()
+
+    if settings.root == ENDPOINT:
+        routes.add_api_websocket_route("/", serve)
+    return routes
+
+
+class OpenpiConversation:
+    """One client's connection, one request at a time."""
+
+    endpoint = ENDPOINT
+
+    def __init__(
+        self, socket: WebSocket, gateway: Gateway, settings: EndpointSettings, keymap: KeyMap
+    ) -> None:
+        """Talk over `socket`, which is not accepted yet."""
+        self._socket = socket
+        self._settings = settings
+        self._early: Message | None = None
+        self._step = 0
+        self._previous_ms: float | None = None
+        self.gateway = gateway
+        self.keymap = keymap
+        self.policy = socket.query_params.get("policy")
+        self.session = f"{self.endpoint}-{uuid.uuid4().hex[:12]}"
+
+    async def run(self) -> None:
+        """Answer until the client hangs up or is refused."""
+        await self._socket.accept()
+        try:
+            await send(self._socket, numpy_msgpack.pack(self.metadata()))
+            while (message := await self._next())["type"] != "websocket.disconnect":
+                await send(self._socket, await self._answer(message))
+        except Exception as error:
+            refusal = as_request_error(error, where=PATH)
+            await send(self._socket, f"{refusal.status} {refusal.error}: {refusal}")
+            await self._hang_up(refusal)
+        finally:
+            self.gateway.reset(self.session)
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what the server says first."""
+        return {"protocol": ENDPOINT} | describe(self.gateway, self.keymap, self.policy)
+
+    async def answer(self, fields: dict[str, Any], arrived_s: float) -> str | bytes:
+        """Return the frame that answers a request's fields."""
+        done = await self.ask(fields, arrived_s)
+        total_ms = 1e3 * (time.perf_counter() - arrived_s)
+        timing = {"infer_ms": total_ms, "queue_ms": done.reply.timing.queue_ms}
+        if self._previous_ms is not None:
+            timing["prev_total_ms"] = self._previous_ms
+        self._previous_ms = total_ms
+        return numpy_msgpack.pack(
+            {
+                "actions": done.actions,
+                "target_times_ns": done.reply.target_times_ns,
+                "policy_id": done.reply.policy_id,
+                "server_timing": timing,
+                "policy_timing": {"infer_ms": done.reply.timing.infer_ms},
+            }
+        )
+
+    async def ask(
+        self, fields: dict[str, Any], arrived_s: float, *, needs_state: bool = False
+    ) -> Translated:
+        """Return the chunk for a request's fields."""
+        caller = Caller(
+            endpoint=self.endpoint,
+            policy=self.policy,
+            session=self.session,
+            step=self._step,
+            arrived_s=arrived_s,
+            needs_state=needs_state,
+            gone=self._gone,
+        )
+        self._step += 1
+        return await infer(self.gateway, self.keymap, fields, caller)
+
+    async def _answer(self, message: Message) -> str | bytes:
+        arrived_s = time.perf_counter()
+        body = message.get("bytes")
+        if body is None:
+            raise RequestError(
+                400,
+                "malformed_body",
+                "A text frame came where a msgpack observation was due.",
+                "Send what openpi-client packs, as a binary frame.",
+            )
+        require_size(len(body), self._settings.max_body_bytes)
+        return await self.answer(numpy_msgpack.unpack(bytes(body), what="observation"), arrived_s)
+
+    async def _next(self) -> Message:
+        if self._early is not None:
+            message, self._early = self._early, None
+            return message
+        return await self._socket.receive()
+
+    async def _gone(self) -> None:
+        """Return when the client has hung up; keep what it may say before that."""
+        self._early = await self._socket.receive()
+        if self._early["type"] != "websocket.disconnect":
+            await asyncio.Event().wait()
+
+    async def _hang_up(self, refusal: RequestError) -> None:
+        disconnected = self._early is not None and self._early["type"] == "websocket.disconnect"
+        if not disconnected:
+            await self._socket.close(status.WS_1011_INTERNAL_ERROR, refusal.error)
