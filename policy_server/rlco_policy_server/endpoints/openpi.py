@@ -63,7 +63,7 @@ class OpenpiConversation:
         """Answer until the client hangs up or is refused."""
         await self._socket.accept()
         try:
-            await send(self._socket, numpy_msgpack.pack(self.metadata()))
+            await send(self._socket, numpy_msgpack.pack(self._first()))
             while (message := await self._next())["type"] != "websocket.disconnect":
                 await send(self._socket, await self._answer(message))
         except Exception as error:
@@ -110,6 +110,13 @@ class OpenpiConversation:
         )
         self._step += 1
         return await infer(self.gateway, self.keymap, fields, caller)
+
+    def _first(self) -> dict[str, Any]:
+        """Return the metadata; its readers cannot read a refusal yet, so that it says why not."""
+        try:
+            return self.metadata()
+        except RequestError as error:
+            return {"protocol": self.endpoint, "error": str(error)}
 
     async def _answer(self, message: Message) -> str | bytes:
         arrived_s = time.perf_counter()

@@ -27,7 +27,6 @@ from rlco_policy_server.endpoints.settings import EndpointSettings
 from rlco_policy_server.endpoints.translate import Translated
 from rlco_policy_server.errors import RequestError
 from rlco_policy_server.gateway import Gateway
-from rlco_policy_server.keymaps import KeyMap
 from rlco_policy_server.wire import numpy_msgpack
 from rlco_policy_server.wire.arrays import show
 
@@ -76,7 +75,7 @@ class RoboArenaConversation(OpenpiConversation):
 
     def metadata(self) -> dict[str, Any]:
         """Return RoboArena's server configuration."""
-        contract = self._contract(self.gateway, self.keymap)
+        contract = self._contract()
         cameras = {c.name: c for c in contract.cameras}
         keys = [key for key, name in self.keymap.images.items() if name in cameras]
         first = contract.cameras[0]
@@ -104,6 +103,7 @@ class RoboArenaConversation(OpenpiConversation):
                 f"endpoint is {show(kind)}.",
                 "Send endpoint 'infer' or 'reset'.",
             )
+        self._contract()
         done = await self.ask(fields, arrived_s, needs_state=True)
         if self._target is None or done.reply.session != self._target_of:
             self._target = _measured_pose(done)
@@ -113,10 +113,11 @@ class RoboArenaConversation(OpenpiConversation):
         self._target, targets = absolute_targets(self._target, executed)
         return numpy_msgpack.pack(targets)
 
-    def _contract(self, gateway: Gateway, keymap: KeyMap) -> Contract:
-        contract = gateway.policy(self.policy).policy.contract
+    def _contract(self) -> Contract:
+        """Return the policy's contract; raises `RequestError` if RoboArena cannot express it."""
+        contract = self.gateway.policy(self.policy).policy.contract
         sizes = {(camera.height, camera.width) for camera in contract.cameras}
-        problems = keymap.problems(contract)
+        problems = self.keymap.problems(contract)
         if len(sizes) > 1:
             problems.append(f"cameras: one resolution for all -> {sorted(sizes)}")
         if contract.state_layout[:2] != ("tcp_position", "tcp_rotation_6d"):
