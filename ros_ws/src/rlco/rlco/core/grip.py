@@ -49,11 +49,12 @@ class GripPlanner:
         acted = width_m if self._acted_m is None else self._acted_m
         if wanted is None or abs(wanted - acted) <= self._hysteresis_m:
             return None
-        closing = wanted < acted
+        closing = wanted < width_m
         if busy:
             if self._stopping or closing == self._closing:
                 return None
             self._stopping = True
+            self._acted_m = None  # what it was on its way to was not reached
             return GripAction(verb="stop")
         self._stopping = False
         self._acted_m, self._closing = wanted, closing

@@ -1,0 +1,90 @@
+"""Simulated robots as processes: started in an environment of their own, watched, always ended."""
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENTS = {"strict": "franka-sim", "physics": "franky-sim"}
+START_S = 180.0
+MOVING_RAD_S = 0.02
+"""A joint that is faster moves; the TCP of an outstretched arm then does about 1 cm/s."""
+WHEELS_BOOTSTRAP = ("LD_LIBRARY_PATH", "_ROS_WHEELS_BOOTSTRAP_COMPLETE")
+
+
+def real_time():
+    """Let this process go first, as a robot's controller does; where that is not allowed, go on."""
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(10))
+
+
+class Peer:
+    """A simulated robot at a loopback address of its own."""
+
+    def __init__(self, kind, folder):
+        python = ROOT / ".cache" / "peers" / ENVIRONMENTS[kind] / "bin" / "python"
+        if not python.is_file():
+            pytest.skip(f"no simulated robot {ENVIRONMENTS[kind]}: make setup-tests")
+        number = os.getpid()
+        kinds = sorted(ENVIRONMENTS)
+        self.address = f"127.{77 + kinds.index(kind)}.{number // 250 % 250}.{number % 250 + 1}"
+        self._trace = Path(folder, f"{kind}.jsonl")
+        self._log = Path(folder, f"{kind}.log")
+        program = Path(__file__).with_name(f"fci_{kind}_peer.py")
+        environment = {k: v for k, v in os.environ.items() if k not in WHEELS_BOOTSTRAP}
+        environment["OMP_NUM_THREADS"] = "1"
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                [python, program, self.address, self._trace],
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=real_time,
+            )
+        deadline = time.monotonic() + START_S
+        while not self.trace():
+            assert self.process.poll() is None, self._log.read_text()
+            assert time.monotonic() < deadline, self._log.read_text()
+            time.sleep(0.05)
+
+    def trace(self, since_s=0.0):
+        """What the peer wrote of its arm from `since_s` (time.monotonic) on, oldest first."""
+        if not self._trace.is_file():
+            return []
+        lines = self._trace.read_text().split("\n")[:-1]
+        rows = [json.loads(line) for line in lines]
+        return [row for row in rows if row["s"] >= since_s]
+
+    def newest(self):
+        with self._trace.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
+            return json.loads(file.read().split(b"\n")[-2])
+
+    def speed_rad_s(self, row=None):
+        return max(abs(value) for value in (row or self.newest())["dq"])
+
+    def moving(self):
+        return self.speed_rad_s() > MOVING_RAD_S
+
+    def stop_time_s(self, fault_s):
+        """How long after `fault_s` (time.monotonic) the arm still moved, by its own state."""
+        moving = [row["s"] for row in self.trace(fault_s) if self.speed_rad_s(row) > MOVING_RAD_S]
+        return max(moving, default=fault_s) - fault_s
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(30)
+
+
+@contextlib.contextmanager
+def peer(kind, folder):
+    made = Peer(kind, folder)
+    try:
+        yield made
+    finally:
+        made.close()
