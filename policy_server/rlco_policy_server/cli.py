@@ -8,16 +8,16 @@ from typing import Annotated, Literal
 
 import tyro
 
-from rlco_policy_server.commands import key, models
+from rlco_policy_server.commands import key, models, replay
 from rlco_policy_server.commands.loading import LoadOptions
-from rlco_policy_server.endpoints.settings import EndpointSettings
+from rlco_policy_server.endpoints.settings import EndpointSettings, SettingsError
 from rlco_policy_server.engine import WarmUpError
 from rlco_policy_server.logs import log_as_json
 from rlco_policy_server.options import ServeError, ServeOptions
 from rlco_policy_server.process import exit_cleanly_on_signals, serve
 from rlco_policy_server.references import CheckpointReferenceError, parse_references
 
-COMMANDS = {"key": key.main, "models": models.main}
+COMMANDS = {"key": key.main, "models": models.main, "replay": replay.main}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def main() -> None:
         policies = [loader.load(alias, ref) for alias, ref in references.items()]
         shadow = None if arguments.shadow is None else loader.load("shadow", arguments.shadow)
         serve(policies, arguments, shadow=shadow, loader=loader)
-    except (CheckpointReferenceError, ServeError, WarmUpError) as error:
+    except (CheckpointReferenceError, ServeError, SettingsError, WarmUpError) as error:
         print(f"rlco-serve: {error}", file=sys.stderr)
         sys.exit(2)
 
