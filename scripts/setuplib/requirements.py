@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TORCH = "torch==2.13.0"
+OPENPI_CLIENT = "openpi-client==0.1.2"
+"""For tests, without its dependencies: it asks for numpy 1, and works with numpy 2."""
 ROS_WHEELS = ("ros-jazzy-rclpy", "ros-jazzy-common-interfaces", "ros-jazzy-rmw-fastrtps-cpp")
 ROS_PACKAGE = Path("ros_ws/src/rlco")
 ROS_MESSAGES = Path("ros_ws/src/rlco_msgs")
@@ -28,7 +30,7 @@ FOLDERS = (
     Folder(path=Path("datasets")),
     Folder(path=Path("calibration")),
     Folder(path=Path("evaluation")),
-    Folder(path=Path("trainer"), extras=("sim",)),
+    Folder(path=Path("trainer"), extras=("sim", "vla")),
     Folder(path=Path("policy_server"), extras=("server",)),
     Folder(path=ROS_PACKAGE, extras=("lab",)),
 )

@@ -105,7 +105,9 @@ class Installer:
             Step(
                 name="packages",
                 title="Python packages",
-                inputs=lambda: fingerprint(files=tested, values=[common, *third_party]),
+                inputs=lambda: fingerprint(
+                    files=tested, values=[common, requirements.OPENPI_CLIENT, *third_party]
+                ),
                 action=self.install_packages,
             ),
             Step(
@@ -238,6 +240,7 @@ class Installer:
         version = requirements.pins(self.constraints)["opencv-python-headless"]
         headless = f"opencv-python-headless=={version}"
         self.pip(run, "--force-reinstall", "--no-deps", headless)
+        self.pip(run, "--no-deps", requirements.OPENPI_CLIENT)
         return f"{len(wanted)} requirements"
 
     def install_own(self, run: Runner) -> str:

@@ -147,9 +147,7 @@ def started_gateway(
 
 
 @contextlib.contextmanager
-def running_server(
-    gateway: Gateway, settings: EndpointSettings | None = None
-) -> Iterator[str]:
+def running_server(gateway: Gateway, settings: EndpointSettings | None = None) -> Iterator[str]:
     """Yield the URL of a real HTTP server in a thread of this process."""
     listener = bind(ServeOptions(port=0))
     listener.listen()

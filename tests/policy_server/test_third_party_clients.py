@@ -19,7 +19,6 @@ from openpi_client.websocket_client_policy import WebsocketClientPolicy
 from rlco_datasets.contract import CameraSpec, Contract
 from rlco_datasets.frames import apply_delta, pose_matrix
 from rlco_policy_server.endpoints.settings import EndpointSettings
-from rlco_policy_server.keymaps import load_keymap
 from scipy.spatial.transform import Rotation
 
 FRAME = np.full((64, 64, 3), 51, np.uint8)
@@ -41,7 +40,7 @@ def policy(contract: Contract) -> CountingPolicy:
 
 @pytest.fixture
 def url(policy: CountingPolicy, contract: Contract) -> Iterator[str]:
-    settings = EndpointSettings(keymaps={"openpi": load_keymap("libero")})
+    settings = EndpointSettings(keymap=("openpi=libero",))
     with started_gateway(policy) as gateway, running_server(gateway, settings) as url:
         yield url
 
@@ -108,7 +107,7 @@ def test_openpi_client_is_told_what_does_not_fit(
 
 def test_openpi_client_chooses_a_policy_by_its_url(contract: Contract) -> None:
     policies = CountingPolicy(contract), CountingPolicy(contract)
-    settings = EndpointSettings(keymaps={"openpi": load_keymap("libero")})
+    settings = EndpointSettings(keymap=("openpi=libero",))
     with started_gateway(*policies) as gateway, running_server(gateway, settings) as url:
         client = connect(url, "/?policy=policy1")
         assert client.get_server_metadata()["policy_id"] == "checkpoint1"
@@ -120,7 +119,7 @@ def test_openpi_client_chooses_a_policy_by_its_url(contract: Contract) -> None:
 
 
 def test_a_policy_that_fails_is_an_error_frame(contract: Contract) -> None:
-    settings = EndpointSettings(keymaps={"openpi": load_keymap("libero")})
+    settings = EndpointSettings(keymap=("openpi=libero",))
     policy = BrokenPolicy(contract, np.full((1, 4, 7), np.nan, np.float32))
     with started_gateway(policy) as gateway, running_server(gateway, settings) as url:
         with pytest.raises(RuntimeError, match="non_finite_action"):

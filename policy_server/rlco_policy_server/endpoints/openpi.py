@@ -17,7 +17,12 @@ from starlette.types import Message
 
 from rlco_policy_server.endpoints.settings import EndpointSettings
 from rlco_policy_server.endpoints.translate import Caller, Translated, describe, infer
-from rlco_policy_server.endpoints.websockets import as_request_error, require_size, send
+from rlco_policy_server.endpoints.websockets import (
+    as_request_error,
+    open_answers,
+    require_size,
+    send,
+)
 from rlco_policy_server.errors import RequestError
 from rlco_policy_server.gateway import Gateway
 from rlco_policy_server.keymaps import KeyMap
@@ -33,7 +38,7 @@ def router(gateway: Gateway, settings: EndpointSettings) -> APIRouter:
 
     @routes.websocket(PATH)
     async def serve(socket: WebSocket) -> None:
-        await OpenpiConversation(socket, gateway, settings, settings.keymap(ENDPOINT)).run()
+        await OpenpiConversation(socket, gateway, settings, settings.keymap_of(ENDPOINT)).run()
 
     if settings.root == ENDPOINT:
         routes.add_api_websocket_route("/", serve)
@@ -51,6 +56,7 @@ class OpenpiConversation:
         """Talk over `socket`, which is not accepted yet."""
         self._socket = socket
         self._settings = settings
+        self._open = open_answers(socket)
         self._early: Message | None = None
         self._step = 0
         self._previous_ms: float | None = None
@@ -65,7 +71,8 @@ class OpenpiConversation:
         try:
             await send(self._socket, numpy_msgpack.pack(self._first()))
             while (message := await self._next())["type"] != "websocket.disconnect":
-                await send(self._socket, await self._answer(message))
+                with self._open.one():
+                    await send(self._socket, await self._answer(message))
         except Exception as error:
             refusal = as_request_error(error, where=PATH)
             await send(self._socket, f"{refusal.status} {refusal.error}: {refusal}")

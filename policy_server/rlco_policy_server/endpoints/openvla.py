@@ -87,7 +87,7 @@ ACT_DOC = {
 def router(gateway: Gateway, settings: EndpointSettings) -> APIRouter:
     """Return the route `/act`."""
     routes = APIRouter()
-    one, many = settings.keymap("openvla"), settings.keymap("oft")
+    one, many = settings.keymap_of("openvla"), settings.keymap_of("oft")
 
     @routes.post(
         "/act",

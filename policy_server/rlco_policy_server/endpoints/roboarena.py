@@ -41,7 +41,7 @@ def router(gateway: Gateway, settings: EndpointSettings) -> APIRouter:
 
     @routes.websocket(PATH)
     async def serve(socket: WebSocket) -> None:
-        await RoboArenaConversation(socket, gateway, settings, settings.keymap(ENDPOINT)).run()
+        await RoboArenaConversation(socket, gateway, settings, settings.keymap_of(ENDPOINT)).run()
 
     if settings.root == ENDPOINT:
         routes.add_api_websocket_route("/", serve)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from rlco_policy_server.keymaps import KeyMap, load_keymap
+import tyro
+from rlco_datasets.spec import SpecError
+
+from rlco_policy_server.keymaps import BUILT_IN, KeyMap, load_keymap
 from rlco_policy_server.wire.arrays import MAX_MESSAGE_BYTES
 
 DEFAULT_KEYMAPS = {
@@ -28,37 +30,41 @@ class EndpointSettings:
 
     max_body_bytes: int = MAX_MESSAGE_BYTES
     """The largest request body or websocket message."""
-    keymaps: Mapping[str, KeyMap] = field(default_factory=dict)
-    """Endpoint -> key map, where it is not the default."""
+    keymap: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ENDPOINT=NAME")] = ()
+    """How clients of an endpoint (openpi, roboarena, openvla, oft) name what the contract asks for:
+    a built-in key map (rlco, libero, droid, roboarena, openvla, oft) or a YAML file, as in
+    `openpi=libero` or `openpi=mine.yaml`."""
     root: Literal["openpi", "roboarena"] = "openpi"
     """Which of the two websocket protocols answers at `/`, the one path their clients know."""
 
     def __post_init__(self) -> None:
-        """Refuse impossible numbers."""
+        """Refuse what cannot be served."""
         if self.max_body_bytes < 1:
-            raise ValueError(f"max_body_bytes must be at least 1, got {self.max_body_bytes}")
-        unknown = set(self.keymaps) - set(DEFAULT_KEYMAPS)
-        if unknown:
-            raise SettingsError(
-                f"no endpoint {sorted(unknown)} has a key map; these have: {list(DEFAULT_KEYMAPS)}"
-            )
+            raise SettingsError(f"max_body_bytes must be at least 1, got {self.max_body_bytes}")
+        for endpoint in self._chosen:
+            self.keymap_of(endpoint)
 
-    def keymap(self, endpoint: str) -> KeyMap:
-        """Return the key map of an endpoint."""
-        return self.keymaps.get(endpoint) or load_keymap(DEFAULT_KEYMAPS[endpoint])
+    def keymap_of(self, endpoint: str) -> KeyMap:
+        """Return the key map of an endpoint.
 
+        Raises:
+            SettingsError: if there is no such endpoint or key map.
+        """
+        name = (DEFAULT_KEYMAPS | self._chosen)[endpoint]
+        try:
+            return load_keymap(name)
+        except SpecError as error:
+            raise SettingsError(f"--keymap {endpoint}={name}: {error}") from error
 
-def parse_keymaps(values: tuple[str, ...]) -> dict[str, KeyMap]:
-    """Return `{endpoint: key map}` of `ENDPOINT=NAME` or `ENDPOINT=FILE.yaml` values.
-
-    Raises:
-        SettingsError: if a value is not of that form.
-        SpecError: if there is no such map, or it is malformed.
-    """
-    keymaps: dict[str, KeyMap] = {}
-    for value in values:
-        endpoint, equals, name = value.partition("=")
-        if not equals or not name:
-            raise SettingsError(f"--keymap {value}: write ENDPOINT=NAME, as in openpi=libero")
-        keymaps[endpoint] = load_keymap(name)
-    return keymaps
+    @property
+    def _chosen(self) -> dict[str, str]:
+        chosen = {}
+        for value in self.keymap:
+            endpoint, equals, name = value.partition("=")
+            if not equals or not name or endpoint not in DEFAULT_KEYMAPS:
+                raise SettingsError(
+                    f"--keymap {value}: write ENDPOINT=NAME with an endpoint of "
+                    f"{list(DEFAULT_KEYMAPS)} and a key map of {list(BUILT_IN)} or a YAML file"
+                )
+            chosen[endpoint] = name
+        return chosen
