@@ -195,6 +195,23 @@ def test_silence_stops_in_time_and_says_who(alive, reason, limit_s):
     assert bench.command(pose(0.47)) is None
 
 
+def test_an_operator_who_lets_go_brings_the_arm_to_rest_and_may_go_on():
+    bench = Bench()
+    bench.drive("teleop")
+    last, hand_overs = bench.where, bench.guard.hand_overs
+    bench.live(0.2)
+    assert not bench.guard.stopped
+    assert bench.guard.hand_overs == hand_overs + 1
+    np.testing.assert_array_equal(bench.guard.ramp.pose(0.0), last)
+    bench.where = pose(0.5)  # wherever it is now, that is where the next command starts
+    bench.live(3.0)
+    assert not bench.command(pose(0.51), "teleop").limited
+    assert bench.guard.ramp is None
+    bench.live(0.01)
+    assert bench.command(pose(0.9), "teleop") is None
+    assert bench.guard.stopped
+
+
 def test_cameras_matter_to_a_policy_only():
     bench = Bench()
     bench.drive("teleop")

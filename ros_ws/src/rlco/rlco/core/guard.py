@@ -20,6 +20,7 @@ from rlco.parameters.guard import SOURCES, GuardLimits
 
 Array = NDArray[np.float64]
 
+OPERATOR = "teleop"
 ARM_MODES = ("idle", "move")
 """In these modes the arm may be driven."""
 
@@ -72,8 +73,10 @@ class Guard:
         self._joint_complaint = ""
         self.source = "none"
         self.reason = ""
+        """Why it is stopped; empty while it is not."""
         self.ramp: StopRamp | None = None
         self.limited = 0
+        self.hand_overs = 0
         self._forget_commands()
 
     def _forget_commands(self) -> None:
@@ -102,7 +105,7 @@ class Guard:
             if refusal:
                 return refusal
         self.source = source
-        self._forget_commands()
+        self._begin()
         return ""
 
     def _refusal(self, contract_id: str) -> str:
@@ -120,6 +123,9 @@ class Guard:
         if self.stopped:
             return
         self.reason = reason
+        self._come_to_rest()
+
+    def _come_to_rest(self) -> None:
         if self._last is not None and not self._lock_step:
             now_s, start = self._clock_s(), self._last.T_base_target
             state = self._state
@@ -134,9 +140,14 @@ class Guard:
         if complaint:
             return f"{complaint}. Mend that first, then resume."
         self.reason = ""
+        self._begin()
+        return ""
+
+    def _begin(self) -> None:
+        """Let a source drive from where the arm is."""
+        self.hand_overs += 1
         self.ramp = None
         self._forget_commands()
-        return ""
 
     def hear_state(self, stamp_ns: int, T_base_tcp: Array) -> None:
         """Take a measured TCP pose `(4, 4)`, base frame."""
@@ -201,6 +212,7 @@ class Guard:
             )
             return None
         self._commanded_s = self._clock_s()
+        self.ramp = None
         if last is None or stamp_ns > last.stamp_ns:
             self._reference = state.T_base_tcp if last is None else last.T_base_target
             self._before_ns = stamp_ns - self._contract.period_ns if last is None else last.stamp_ns
@@ -243,12 +255,20 @@ class Guard:
         return min(max(width_m, 0.0), self._contract.gripper_max_width_m)
 
     def watch(self, now_ns: int) -> None:
-        """Stop where something that must be heard while driving is silent; `now_ns`: ROS time."""
+        """Stop where something that must be heard while driving is silent; `now_ns`: ROS time.
+
+        An operator who is silent has let go of the clutch, or of everything. The arm comes to rest
+        all the same, but it is their own hand that moves it again, from where it is then.
+        """
         if self._lock_step or self.stopped or self._commanded_s is None:
             return
         silent_s = self._clock_s() - self._commanded_s
         if silent_s > self._limits.max_command_age_s:
-            self.stop(f"{self.source} has sent no command for {silent_s:.3f} s")
+            if self.source == OPERATOR:
+                self._come_to_rest()
+                self.hand_overs += 1
+            else:
+                self.stop(f"{self.source} has sent no command for {silent_s:.3f} s")
             return
         assert self._state is not None
         behind_s = (now_ns - self._state.stamp_ns) / 1e9

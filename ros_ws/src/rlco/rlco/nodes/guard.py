@@ -56,7 +56,7 @@ class GuardNode(RlcoNode):
         )
         self._wanted = self._parameters.initial_source
         self._waiting: tuple[str, PoseStamped] | None = None
-        self._told: tuple[str, str] | None = None
+        self._told: tuple[str, str, int] | None = None
         self._state = GuardState()
         self._pose_out = self.create_publisher(PoseStamped, topics.TARGET_POSE, COMMAND_QOS)
         self._gripper_out = self.create_publisher(JointState, topics.GRIPPER_TARGET, COMMAND_QOS)
@@ -193,7 +193,6 @@ class GuardNode(RlcoNode):
         refusal = self._guard.select(source, contract_id)
         if not refusal:
             self._waiting = None
-            self._mark_hand_over()
             self._tell()
         return refusal
 
@@ -206,21 +205,24 @@ class GuardNode(RlcoNode):
         if refusal:
             self.get_logger().error(f"not resumed: {refusal}")
         else:
-            self._mark_hand_over()
             self._tell()
         return refusal
 
-    def _mark_hand_over(self) -> None:
-        """Give this hand-over a time of its own: arm drivers take commands again from it on."""
-        self._state.handed_over = wire.time_message(time.time_ns())
-
     def _tell(self) -> None:
-        """Publish who drives, and why nobody does, when it has changed."""
+        """Publish who drives, and why nobody does, when it has changed.
+
+        Each hand-over has a time of its own: from it on, arm drivers take commands again.
+        """
         guard = self._guard
-        if self._told == (guard.source, guard.reason):
+        news = (guard.source, guard.reason, guard.hand_overs)
+        if self._told == news:
             return
-        self._told = (guard.source, guard.reason)
+        if self._told is None or self._told[2] != guard.hand_overs:
+            self._state.handed_over = wire.time_message(time.time_ns())
+        before, self._told = self._told, news
         self._publish_state()
+        if before is not None and before[:2] == news[:2]:
+            return
         if guard.stopped:
             self._diagnostics.error(
                 f"stopped: {guard.reason}. Resume with {topics.RESUME_GUARD}.", source=guard.source

@@ -40,7 +40,10 @@ class ArmSettings(Parameters):
         100.0, "fci: how often the state is published.", low=10, high=1000
     )
     command_timeout_s: float = parameter(
-        0.15, "fci: stop when no set-point came for this long (s).", low=0.02, high=10
+        0.25,
+        "fci: stop when no set-point came for this long (s). The guard is to notice before.",
+        low=0.02,
+        high=10,
     )
     guard_timeout_s: float = parameter(
         0.15, "fci: stop when guard/state was not heard for this long (s).", low=0.06, high=10
