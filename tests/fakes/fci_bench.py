@@ -1,0 +1,151 @@
+"""A bench whose robot is a simulated one: guard, arm driver and sources as processes."""
+
+import contextlib
+import signal
+import time
+
+from fci_peers import real_time
+from ros_processes import NodeProcess
+
+# As on a robot but for the state: a busy machine may delay that.
+GUARD = {
+    "lock_step": False,
+    "arm_status": True,
+    "robot": "fr3",
+    "listeners": 0,
+    "max_state_age_s": 0.5,
+    "workspace_low_m": [0.1, -0.6, 0.0],
+    "workspace_high_m": [1.0, 0.6, 1.2],
+}
+ERROR = 2
+
+
+class Rig:
+    """The processes by name, and the client that watches them."""
+
+    def __init__(self, watcher, robot, folder):
+        from geometry_msgs.msg import PoseStamped
+        from rlco.nodes import topics, wire
+        from rlco.nodes.guard import STATE_QOS
+        from rlco.nodes.runtime import state_qos
+        from rlco_msgs.msg import ArmStatus, GuardState
+
+        self.client, self.robot, self.folder = watcher, robot, folder
+        self.processes = {}
+        self.state = self.status = self.pose = None
+        self.new_target_s = 0.0
+        self._target = None
+        node, best_effort = watcher.node, state_qos(lock_step=False)
+        watcher.watch_diagnostics()
+        node.create_subscription(
+            GuardState, topics.GUARD_STATE, lambda m: setattr(self, "state", m), STATE_QOS
+        )
+        node.create_subscription(
+            ArmStatus, topics.ARM_STATUS, lambda m: setattr(self, "status", m), 10
+        )
+        node.create_subscription(
+            PoseStamped,
+            topics.POSE,
+            lambda m: setattr(self, "pose", wire.pose_matrix(m.pose)),
+            best_effort,
+        )
+        node.create_subscription(PoseStamped, topics.TARGET_POSE, self._on_target, 10)
+
+    def _on_target(self, message):
+        if self._target != message.pose:
+            self._target, self.new_target_s = message.pose, time.monotonic()
+
+    def start(self, name, module, parameters, *, first=False):
+        made = NodeProcess(
+            module, parameters, self.folder, name=name, preexec=real_time if first else None
+        )
+        self.processes[name] = made
+        return made
+
+    def start_guard(self, **changes):
+        return self.start("guard", "rlco.nodes.guard", GUARD | changes)
+
+    def start_arm(self, **changes):
+        parameters = {"driver": "fci", "address": self.robot.address}
+        return self.start("arm", "rlco.nodes.arm", parameters | changes, first=True)
+
+    def start_source(self, source):
+        return self.start(source, "fake_source", {"source": source})
+
+    def start_camera(self):
+        return self.start("camera", "fake_source", {"camera": "third_person"})
+
+    @property
+    def output(self):
+        return "".join(f"--- {name}\n{item.output}" for name, item in self.processes.items())
+
+    def until(self, done, what):
+        def checked():
+            ended = [n for n, item in self.processes.items() if item.process.poll() is not None]
+            assert not ended, f"{ended} ended while waiting for {what}: {self.output}"
+            return done()
+
+        try:
+            self.client.until(checked, what)
+        except AssertionError as error:
+            raise AssertionError(
+                f"{error}\nguard: {self.state}\narm: {self.status}\n{self.output}"
+            ) from None
+
+    def trigger(self, name):
+        from std_srvs.srv import Trigger
+
+        return self.client.call(Trigger, name, Trigger.Request())
+
+    def select(self, source):
+        from rlco_msgs.srv import SelectSource
+
+        return self.client.call(
+            SelectSource, "guard/select", SelectSource.Request(source=source)
+        ).success
+
+    def until_ready(self):
+        """Wait for an arm that can be driven; recover and resume if need be."""
+        self.until(lambda: self.status is not None and self.state is not None, "arm and guard")
+        if self.status.mode not in ("idle", "move"):
+            self.until(lambda: self.trigger("arm/recover").success, "recovery")
+            self.until(lambda: self.status.mode == "idle", "an idle arm")
+        self.until(lambda: self.trigger("guard/resume").success, "resuming")
+
+    def until_driving(self, source):
+        """Hand over to `source` and wait until the robot itself moves."""
+        self.until_ready()
+        self.until(lambda: self.select(source), f"handing over to {source}")
+        self.until(self.robot.moving, "the robot to move")
+        self.spin(0.5)
+        assert not self.state.stopped, self.state.reason
+
+    def until_resting(self):
+        self.until(lambda: not self.robot.moving(), "the robot to rest")
+
+    def spin(self, seconds):
+        until_s = time.monotonic() + seconds
+        self.client.until(lambda: time.monotonic() >= until_s)
+
+    def until_stopped(self, text):
+        self.until(lambda: self.state.stopped and text in self.state.reason, f"a stop for {text!r}")
+
+    def kill(self, name):
+        """SIGKILL a process in mid-motion; return when (time.monotonic)."""
+        item = self.processes.pop(name)
+        self.until(self.robot.moving, "the robot to be in motion")
+        item.process.send_signal(signal.SIGKILL)
+        killed_s = time.monotonic()
+        item.process.wait()
+        return killed_s
+
+    def stop_time_s(self, fault_s):
+        """How long after `fault_s` the robot moved; waits until it is over."""
+        self.spin(1.0)
+        return self.robot.stop_time_s(fault_s)
+
+    def close(self):
+        for item in self.processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                item.process.kill()
+            item.process.wait()
