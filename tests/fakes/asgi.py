@@ -1,15 +1,43 @@
-"""One `POST /v1/infer` straight into the application, without a network or an HTTP library."""
+"""Requests straight into the application, without a network or an HTTP library."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+from typing import Any
 
 from fastapi import FastAPI
 from rlco_policy_server.wire.v1 import CONTENT_TYPE
 from starlette.types import Message
 
+Frame = str | bytes
 
-async def post(app: FastAPI, content: bytes, *, hang_up: bool = False) -> int:
+
+def scope(kind: str, path: str, **more: Any) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [],
+        "server": ("test", 80),
+        "client": ("test", 1),
+        "scheme": "http" if kind == "http" else "ws",
+        "root_path": "",
+    } | more
+
+
+async def post(
+    app: FastAPI,
+    content: bytes,
+    *,
+    path: str = "/v1/infer",
+    content_type: str = CONTENT_TYPE,
+    hang_up: bool = False,
+) -> int:
     """Return the status of the answer; `hang_up` closes the connection right after the body."""
     statuses: list[int] = []
     received: list[Message] = [{"type": "http.request", "body": content, "more_body": False}]
@@ -25,19 +53,31 @@ async def post(app: FastAPI, content: bytes, *, hang_up: bool = False) -> int:
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
 
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "POST",
-        "path": "/v1/infer",
-        "raw_path": b"/v1/infer",
-        "query_string": b"",
-        "headers": [(b"content-type", CONTENT_TYPE.encode())],
-        "server": ("test", 80),
-        "client": ("test", 1),
-        "scheme": "http",
-        "root_path": "",
-    }
-    await app(scope, receive, send)
+    headers = [(b"content-type", content_type.encode())]
+    await app(scope("http", path, method="POST", headers=headers), receive, send)
     return statuses[0]
+
+
+async def converse(app: FastAPI, path: str, frame: Frame) -> int:
+    """Open a websocket, send one frame, hang up after its answer; return the answer's status.
+
+    A chunk, or any other answer that is no refusal, is 200.
+    """
+    inbox: asyncio.Queue[Message] = asyncio.Queue()
+    inbox.put_nowait({"type": "websocket.connect"})
+    answers: list[Message] = []
+
+    async def send(message: Message) -> None:
+        answers.append(message)
+        if message["type"] == "websocket.send" and len(answers) == 2:  # accepted, and greeted
+            key = "text" if isinstance(frame, str) else "bytes"
+            inbox.put_nowait({"type": "websocket.receive", key: frame})
+        elif len(answers) > 2:
+            inbox.put_nowait({"type": "websocket.disconnect", "code": 1000})
+
+    await app(scope("websocket", path, subprotocols=[]), inbox.get, send)
+    text = answers[2].get("text") or ""
+    refused = re.match(r"(\d{3}) \w+: ", text)
+    if refused:
+        return int(refused[1])
+    return int(json.loads(text).get("status", 200)) if text.startswith("{") else 200
