@@ -1,5 +1,6 @@
 """The description of the graphs, `rlco-up`, and the launch files over it."""
 
+import contextlib
 import importlib.util
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from rlco import bringup, parameters, up
 from rlco.bringup import GRAPHS, ArgumentError, NodeSpec
 from rlco.resources import data_file
 from rlco_datasets.contract import franka_compact, franka_third_person
+from ros_processes import client
 from ros_studies import write_study
 
 PACKAGE = Path(__file__).parents[2] / "ros_ws" / "src" / "rlco"
@@ -32,6 +34,13 @@ def eval_values(tmp_path):
         "ledger": str(tmp_path / "ledger.jsonl"),
         "server": "http://127.0.0.1:1",
     }
+
+
+def values_of(name, collect_values, eval_values):
+    """The arguments that a graph needs, and no other."""
+    known = {argument.name for argument in GRAPHS[name].arguments}
+    given = collect_values if name != "eval" else eval_values
+    return {key: value for key, value in given.items() if key in known}
 
 
 def by_name(nodes):
@@ -76,17 +85,19 @@ def test_every_parameter_is_one_that_its_node_declares(name, collect_values, eva
         "guard": parameters.GuardParameters,
         "recorder": parameters.RecorderParameters,
         "expert_teleop": parameters.OperatorParameters,
+        "replay": parameters.ReplayParameters,
         "policy": parameters.PolicyParameters,
         "eval": parameters.EvalParameters,
     }
-    nodes = GRAPHS[name].nodes(collect_values if name == "collect" else eval_values)
-    assert GRAPHS[name].main in by_name(nodes)
+    nodes = GRAPHS[name].nodes(values_of(name, collect_values, eval_values))
+    assert len(by_name(nodes)) == len(nodes)
+    assert any(node.main for node in nodes) == (name != "bringup")
     for node in nodes:
         declared = parameters.describe(kinds[node.name])
         assert set(node.parameters) == set(declared) | {"use_sim_time"}
         assert all(text.endswith(".") for text in declared.values())
         assert importlib.util.find_spec(node.module)
-        assert (PACKAGE / "scripts" / node.name).is_file()
+        assert (PACKAGE / "scripts" / node.program).is_file()
 
 
 @pytest.mark.parametrize(
@@ -150,9 +161,10 @@ def test_show_args_reads_like_documentation(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["fly"], "unknown graph 'fly'; there are ['collect', 'eval']"),
+        (["fly"], "unknown graph 'fly'; there are ['bringup', 'collect', 'eval', 'replay']"),
         (["collect", "store=x"], "expected key:=value, got 'store=x'"),
-        (["collect"], "argument 'twin' must be given"),
+        (["collect"], "argument 'store' must be given"),
+        (["collect", "store:=x"], "argument 'twin' must be given"),
         (["eval", "twin:=t", "study:=/no/study.yaml", "ledger:=l", "server:=s"], "/no/study.yaml"),
     ],
 )
@@ -169,8 +181,10 @@ def scripted_graph(tmp_path, monkeypatch, **scripts):
     for name, text in scripts.items():
         (tmp_path / f"node_{name}.py").write_text(text)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    specs = tuple(NodeSpec(name=n, module=f"node_{n}", parameters={"a": 1}) for n in scripts)
-    return replace(GRAPHS["collect"], name="test", main="main", arguments=(), build=lambda _: specs)
+    specs = tuple(
+        NodeSpec(name=n, module=f"node_{n}", parameters={"a": 1}, main=n == "main") for n in scripts
+    )
+    return replace(GRAPHS["collect"], name="test", arguments=(), build=lambda _: specs)
 
 
 FOREVER = """
@@ -184,7 +198,7 @@ while True: signal.pause()
 @pytest.mark.parametrize("code", [0, 3])
 def test_up_ends_with_the_main_nodes_exit_code(tmp_path, monkeypatch, capfd, code):
     pytest.importorskip("ament_index_python")
-    main = f"import sys; print(sys.argv[-2:]); sys.exit({code})"
+    main = f"import sys; print(sys.argv[2:4]); sys.exit({code})"
     graph = scripted_graph(tmp_path, monkeypatch, main=main, other=FOREVER)
     assert up.run(graph, {}) == code
     assert "[main] ['--params-file'," in capfd.readouterr().out
@@ -215,7 +229,7 @@ def test_up_passes_a_signal_on(tmp_path, monkeypatch):
         "from rlco.bringup import Graph, NodeSpec\n"
         "nodes = tuple(NodeSpec(name=n, module='node_' + n, parameters={}) for n in "
         "('main', 'other'))\n"
-        "graph = Graph(name='t', description='', main='main', arguments=(), "
+        "graph = Graph(name='t', description='', arguments=(), "
         "build=lambda _: nodes)\n"
         "sys.exit(up.run(graph, {}))\n"
     )
@@ -284,7 +298,7 @@ def test_the_launch_file_is_the_graph(name, launch_stand_in, collect_values, eva
         assert made.options["description"] == argument.description
         assert made.options.get("default_value") == argument.default
     values = {a.name: a.default for a in GRAPHS[name].arguments}
-    values |= collect_values if name == "collect" else eval_values
+    values |= values_of(name, collect_values, eval_values)
     context = types.SimpleNamespace(launch_configurations=values)
     actions = function.options["function"](context)
     nodes = [action for action in actions if type(action).__name__ == "Node"]
@@ -292,6 +306,55 @@ def test_the_launch_file_is_the_graph(name, launch_stand_in, collect_values, eva
     assert [node.options["name"] for node in nodes] == [node.name for node in expected]
     for node, wanted in zip(nodes, expected, strict=True):
         assert node.options["parameters"] == [dict(wanted.parameters)]
-        assert (node.options["package"], node.options["executable"]) == ("rlco", wanted.name)
+        assert (node.options["package"], node.options["executable"]) == ("rlco", wanted.program)
     handlers = [a for a in actions if type(a).__name__ == "RegisterEventHandler"]
     assert len(handlers) == len(nodes)
+
+
+ORPHANS = """
+import os, subprocess, sys
+from rlco import up
+from rlco.bringup import Graph, NodeSpec
+from rlco_calibration.twin import demo_bench
+node = NodeSpec(name='lab', module='fake_scene', parameters={'twin': str(demo_bench())})
+graph = Graph(name='t', description='', arguments=(), build=lambda _: (node,))
+up.run(graph, {})
+"""
+
+
+@pytest.mark.ros
+def test_killing_up_leaves_no_node_behind(domain, tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(ORPHANS)
+    process = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        with client() as watcher:
+            watcher.until(
+                lambda: "lab" in watcher.node.get_node_names(),
+                "the node to be there",
+            )
+            (child,) = children_of(process.pid)
+            process.kill()
+            watcher.until(lambda: ended(child), "the node to be gone")
+    finally:
+        process.kill()
+        process.communicate(timeout=60)
+
+
+def ended(pid):
+    """Whether a process is gone, or only waits to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def children_of(pid):
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found

@@ -1,4 +1,4 @@
-"""The graphs of rlco as data: which nodes, with which parameters, from which arguments.
+"""The graphs of rlco as data: what runs together on a bench, from which arguments.
 
 The launch files and `rlco-up` both run what is said here, so that the two cannot drift. No ROS is
 needed to read it.
@@ -6,264 +6,274 @@ needed to read it.
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
-from rlco_calibration.twin import Workspace, demo_bench, load_twin
 from rlco_datasets import spec
 from rlco_evaluation.study import Study
 
+from rlco.bench import Bench, load_bench
+from rlco.devices import device_nodes, guard_node
+from rlco.graph import (
+    Argument,
+    ArgumentError,
+    Graph,
+    NodeSpec,
+    argument,
+    environment,
+    node,
+)
 from rlco.parameters import (
     EvalParameters,
-    GuardParameters,
     OperatorParameters,
     ParameterError,
     PolicyParameters,
     RecorderParameters,
-    SimLabParameters,
-    contract_named,
-    describe,
+    ReplayParameters,
 )
-from rlco.resources import data_file
+
+__all__ = ["GRAPHS", "Argument", "ArgumentError", "Graph", "NodeSpec", "environment"]
 
 OPERATOR_TARGET = "operator/target_pose"
 """Where the scripted operator tells what it meant; the recorder takes it as the action."""
-
-
-class ArgumentError(ValueError):
-    """An argument of a graph is unknown, missing or impossible."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Argument:
-    """One argument of a graph; `default` None means that it must be given."""
-
-    name: str
-    description: str
-    default: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeSpec:
-    """One node to start: `module`, which is executable `name` of the package `rlco`."""
-
-    name: str
-    module: str
-    parameters: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Graph:
-    """Nodes that run together; all end when the one called `main` ends, with its exit code."""
-
-    name: str
-    description: str
-    main: str
-    arguments: tuple[Argument, ...]
-    build: Callable[[Mapping[str, str]], tuple[NodeSpec, ...]]
-
-    def nodes(self, given: Mapping[str, str]) -> tuple[NodeSpec, ...]:
-        """Return the nodes for arguments `given` as text, defaults filled in.
-
-        Raises:
-            ArgumentError: naming an unknown, missing or impossible argument.
-        """
-        known = {argument.name: argument for argument in self.arguments}
-        unknown = sorted(set(given) - set(known))
-        if unknown:
-            raise ArgumentError(
-                f"unknown argument {unknown[0]!r} of {self.name}; it has {sorted(known)}"
-            )
-        values = {}
-        for argument in self.arguments:
-            value = given.get(argument.name, argument.default)
-            if value is None:
-                raise ArgumentError(
-                    f"argument {argument.name!r} must be given ({argument.name}:=...): "
-                    f"{argument.description}"
-                )
-            values[argument.name] = value
-        try:
-            return self.build(values)
-        except ParameterError as error:
-            raise ArgumentError(str(error)) from error
-
-
-def environment(values: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment variables that every node needs; what is set already stays.
-
-    Discovery stays on this machine, DDS is sized for camera frames, and the wheels' environment is
-    found by the ament index.
-    """
-    current = dict(os.environ)
-    prefixes = [p for p in current.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    if sys.prefix not in prefixes:
-        prefixes.append(sys.prefix)
-    wanted = {
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "FASTRTPS_DEFAULT_PROFILES_FILE": str(data_file("config/dds.xml")),
-    }
-    domain = (values or {}).get("domain", "")
-    return (
-        {name: current.get(name, value) for name, value in wanted.items()}
-        | {"AMENT_PREFIX_PATH": os.pathsep.join(prefixes), "PYTHONUNBUFFERED": "1"}
-        | ({"ROS_DOMAIN_ID": domain} if domain else {})
-    )
-
-
-def _node(name: str, kind: type, values: Mapping[str, str], **fixed: Any) -> NodeSpec:
-    """Return a node whose parameters are `fixed`, or taken from the arguments of the same name."""
-    given = {key: values[key] for key in describe(kind) if key in values} | fixed
-    defaults = {name: field.default for name, field in kind.__dataclass_fields__.items()}  # type: ignore[attr-defined]
-    typed = {key: _typed(key, value, defaults[key]) for key, value in given.items()}
-    parameters = asdict(kind(**typed))
-    lock_step = parameters["lock_step"] and name != "sim_lab"
-    return NodeSpec(
-        name=name,
-        module=f"rlco.nodes.{'evaluation' if name == 'eval' else name}",
-        parameters={
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in (parameters | {"use_sim_time": lock_step}).items()
-        },
-    )
-
-
-def _typed(name: str, value: Any, default: Any) -> Any:
-    if not isinstance(value, str) or isinstance(default, str):
-        return value
-    if isinstance(default, bool):
-        if value.lower() not in ("true", "false"):
-            raise ParameterError(f"{name} must be true or false, got {value!r}")
-        return value.lower() == "true"
-    try:
-        return type(default)(value)
-    except ValueError as error:
-        raise ParameterError(
-            f"{name} must be {'a whole number' if isinstance(default, int) else 'a number'}, "
-            f"got {value!r}"
-        ) from error
-
-
-def _argument(kind: type, name: str, default: str | None = None) -> Argument:
-    return Argument(name=name, description=describe(kind)[name], default=default)
-
-
-_COMMON = (
-    _argument(SimLabParameters, "contract", "franka_compact"),
-    _argument(SimLabParameters, "lock_step", "true"),
+BENCH = Argument(
+    name="bench",
+    description="The bench: the name of one that ships with rlco, or its YAML file.",
+    default="sim_lab",
+)
+COMMON = (
+    BENCH,
+    Argument(
+        name="twin",
+        description="Simulated lab only: YAML file of the lab's own twin; may be a hidden one.",
+        default="",
+    ),
+    Argument(
+        name="measured",
+        description="YAML file of the measured twin, in place of the one that the bench names.",
+        default="",
+    ),
+    Argument(
+        name="contract",
+        description="Name of a built-in contract, or its YAML file; empty: the bench's.",
+        default="",
+    ),
+    Argument(
+        name="lock_step",
+        description="Simulated lab only: false lets it run by the wall clock; empty: as the bench "
+        "says.",
+        default="",
+    ),
     Argument(name="namespace", description="Namespace of every node.", default=""),
     Argument(name="domain", description="ROS_DOMAIN_ID; empty: as it is set.", default=""),
 )
-_BENCH = Argument(
-    name="bench",
-    description="YAML file of the training twin: start states and the workspace of targets.",
-    default=str(demo_bench()),
-)
 
 
-def _guard(values: Mapping[str, str], workspace: Workspace, *, listeners: int) -> NodeSpec:
-    """Return the guard of a simulated lab: its limits are those of contract and workspace."""
-    contract = contract_named(values["contract"])
-    return _node(
-        "guard",
-        GuardParameters,
-        values,
-        workspace_low_m=workspace.low_m,
-        workspace_high_m=workspace.high_m,
-        table_height_m=workspace.low_m[2],
-        max_step_m=contract.max_translation_m,
-        max_step_rad=contract.max_rotation_rad,
-        max_speed_m_s=contract.max_translation_m * contract.control_rate_hz,
-        max_speed_rad_s=contract.max_rotation_rad * contract.control_rate_hz,
-        listeners=listeners,
-    )
+def bench_of(values: Mapping[str, str]) -> Bench:
+    """Return the bench of a graph, with what the arguments change.
+
+    Raises:
+        ParameterError: if an argument does not fit the bench.
+    """
+    bench = load_bench(values["bench"])
+    if values.get("contract"):
+        bench = replace(bench, contract=values["contract"])
+    if values.get("measured"):
+        bench = replace(bench, twin=values["measured"])
+    if bench.lab is None:
+        for name in ("twin", "lock_step"):
+            if values.get(name):
+                raise ParameterError(f"{name} is for the simulated lab; {bench.name} has an arm")
+        return bench
+    lab = bench.lab
+    if values.get("twin"):
+        lab = replace(lab, twin=values["twin"])
+    if not lab.twin:
+        raise ParameterError(
+            "argument 'twin' must be given (twin:=...): YAML file of the lab's own twin"
+        )
+    if values.get("lock_step"):
+        if values["lock_step"] not in ("true", "false"):
+            raise ParameterError(f"lock_step must be true or false, got {values['lock_step']!r}")
+        lab = replace(lab, lock_step=values["lock_step"] == "true")
+    return replace(bench, lab=lab)
+
+
+def _common(bench: Bench) -> dict[str, Any]:
+    return {
+        "contract": bench.contract,
+        "lock_step": bench.lock_step,
+        "silence_s": bench.silence_s,
+    }
+
+
+def _given(values: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
+    return {name: values[name] for name in names if values.get(name)}
 
 
 def _collect(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
-    contract, twin = contract_named(values["contract"]), load_twin(values["bench"])
-    twin.task(values["task"])
-    if twin.contract_id != contract.id:
-        raise ParameterError(
-            f"bench {values['bench']} was made for contract {twin.contract_id}, not for "
-            f"{contract.name!r} ({contract.id}). Give the contract it was made for."
-        )
+    bench = bench_of(values)
+    twin = bench.measured()
+    task = twin.task(values["task"])
+    common, simulated = _common(bench), bench.lock_step
+    by_hand = bench.lab is None
+    recording = (
+        asdict(bench.recorder)
+        | common
+        | _given(values, ("store", "source", "session", "minimum_free_mb"))
+        | {"task": task.name, "instruction": task.instruction, "raw_source": "teleop"}
+    )
+    if by_hand:
+        recording |= {"episodes": values["episodes"], "operator_name": values["operator"]}
+    else:
+        recording["label_topic"] = OPERATOR_TARGET
+    operator = common | {
+        "bench": bench.twin_path,
+        "label_topic": OPERATOR_TARGET,
+        **_given(values, ("task", "episodes", "seed", "noise", "source")),
+    }
+    recorder = node("recorder", RecorderParameters, recording, main=by_hand, use_sim_time=simulated)
+    scripted = node(
+        "expert_teleop", OperatorParameters, operator, main=True, use_sim_time=simulated
+    )
     return (
-        _node("sim_lab", SimLabParameters, values),
-        _guard(values, twin.workspace, listeners=2),
-        _node("recorder", RecorderParameters, values, label_topic=OPERATOR_TARGET),
-        _node("expert_teleop", OperatorParameters, values, label_topic=OPERATOR_TARGET),
+        *device_nodes(bench, task=task.name),
+        guard_node(bench, listeners=2, initial_source="teleop" if by_hand else "none"),
+        recorder,
+        *(() if by_hand else (scripted,)),
     )
 
 
 def _eval(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
     study = spec.load(Study, values["study"])
-    contract = contract_named(values["contract"])
+    bench = bench_of(values)
+    contract = bench.spoken
     if study.contract_id != contract.id:
         raise ParameterError(
             f"study {values['study']} is for contract {study.contract_id}, not for "
             f"{contract.name!r} ({contract.id}). Give the contract it was made for."
         )
-    workspace = load_twin(values["bench"]).workspace
+    workspace, simulated = bench.measured().workspace, bench.lock_step
+    common = _common(bench)
+    policy = (
+        asdict(bench.policy)
+        | common
+        | _given(values, ("server", "timeout_s", "blending"))
+        | {"workspace_low_m": workspace.low_m, "workspace_high_m": workspace.high_m}
+    )
+    trials = common | _given(values, ("study", "ledger", "frames", "patience_s"))
     return (
-        _node(
-            "sim_lab",
-            SimLabParameters,
-            values,
-            task=study.task,
-            image_every=contract.executed_steps if values["lock_step"].lower() == "true" else 1,
+        *device_nodes(
+            bench, task=study.task, image_every=contract.executed_steps if simulated else 1
         ),
-        _guard(values, workspace, listeners=1),
-        _node(
-            "policy",
-            PolicyParameters,
-            values,
-            workspace_low_m=workspace.low_m,
-            workspace_high_m=workspace.high_m,
+        guard_node(bench, listeners=1),
+        node("policy", PolicyParameters, policy, use_sim_time=simulated),
+        node(
+            "eval",
+            EvalParameters,
+            trials,
+            module="evaluation",
+            main=True,
+            use_sim_time=simulated,
         ),
-        _node("eval", EvalParameters, values),
     )
 
+
+def _bringup(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
+    bench = bench_of(values)
+    return (
+        *device_nodes(bench, task=values["task"]),
+        guard_node(bench, listeners=1, initial_source=values["source"]),
+    )
+
+
+def _replay(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
+    bench = bench_of(values)
+    given = _common(bench) | _given(values, ("store", "episode", "speed"))
+    return (
+        *device_nodes(bench, task=values["task"]),
+        guard_node(bench, listeners=1),
+        node("replay", ReplayParameters, given, main=True, use_sim_time=bench.lock_step),
+    )
+
+
+_TASK = argument(OperatorParameters, "task", "pick_and_place")
 
 GRAPHS = {
     graph.name: graph
     for graph in (
         Graph(
             name="collect",
-            description="Record demonstrations of the scripted operator in the simulated lab.",
-            main="expert_teleop",
+            description="Record demonstrations: of the bench's teleoperation device, or of the "
+            "scripted operator where it has none.",
             arguments=(
-                _argument(SimLabParameters, "twin"),
-                _argument(RecorderParameters, "store"),
-                _BENCH,
-                _argument(OperatorParameters, "task", "pick_and_place"),
-                _argument(OperatorParameters, "episodes", "20"),
-                _argument(OperatorParameters, "seed", "0"),
-                _argument(OperatorParameters, "noise", "0.15"),
-                _argument(OperatorParameters, "source", "real"),
-                _argument(RecorderParameters, "minimum_free_mb", "200"),
-                *_COMMON,
+                argument(RecorderParameters, "store"),
+                _TASK,
+                argument(OperatorParameters, "episodes", "20"),
+                argument(OperatorParameters, "seed", "0"),
+                argument(OperatorParameters, "noise", "0.15"),
+                argument(OperatorParameters, "source", "real"),
+                Argument(
+                    name="operator",
+                    description="Name of the person who demonstrates.",
+                    default="operator",
+                ),
+                argument(RecorderParameters, "session", ""),
+                argument(RecorderParameters, "minimum_free_mb", ""),
+                *COMMON,
             ),
             build=_collect,
         ),
         Graph(
             name="eval",
-            description="Run a blind study of served policies in the simulated lab.",
-            main="eval",
+            description="Run a blind study of served policies.",
             arguments=(
-                _argument(SimLabParameters, "twin"),
-                _argument(EvalParameters, "study"),
-                _argument(EvalParameters, "ledger"),
-                _argument(PolicyParameters, "server"),
-                _argument(EvalParameters, "frames", ""),
-                _BENCH,
-                _argument(PolicyParameters, "timeout_s", "5.0"),
-                _argument(EvalParameters, "patience_s", "20.0"),
-                *_COMMON,
+                argument(EvalParameters, "study"),
+                argument(EvalParameters, "ledger"),
+                argument(PolicyParameters, "server"),
+                argument(EvalParameters, "frames", ""),
+                argument(PolicyParameters, "timeout_s", ""),
+                argument(PolicyParameters, "blending", ""),
+                argument(EvalParameters, "patience_s", "20.0"),
+                *COMMON,
             ),
             build=_eval,
+        ),
+        Graph(
+            name="bringup",
+            description="Start the bench's devices and its guard, and nothing that moves it.",
+            arguments=(
+                Argument(
+                    name="source",
+                    description="Who may drive from the start: none, teleop or policy.",
+                    default="none",
+                ),
+                Argument(
+                    name="task",
+                    description="Simulated lab only: task whose scene is set up.",
+                    default="pick_and_place",
+                ),
+                *COMMON,
+            ),
+            build=_bringup,
+        ),
+        Graph(
+            name="replay",
+            description="Play an episode of a store through the stack: its actions go to the "
+            "guard as an operator's.",
+            arguments=(
+                argument(ReplayParameters, "store"),
+                argument(ReplayParameters, "episode", "0"),
+                argument(ReplayParameters, "speed", ""),
+                Argument(
+                    name="task",
+                    description="Simulated lab only: task whose scene is set up.",
+                    default="pick_and_place",
+                ),
+                *COMMON,
+            ),
+            build=_replay,
         ),
     )
 }

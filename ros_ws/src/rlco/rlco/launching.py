@@ -6,9 +6,11 @@ graphs without them.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from rlco.bringup import GRAPHS, environment
+from rlco.launcher import LAUNCHER_PID
 
 if TYPE_CHECKING:
     from launch import LaunchContext, LaunchDescription
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 def launch_description(name: str) -> LaunchDescription:
     """Return the launch description of the graph called `name`.
 
-    When the main node ends, everything is shut down; so is it when another node dies.
+    When one node ends, everything is shut down.
     """
     from launch import LaunchDescription
     from launch.actions import (
@@ -39,12 +41,13 @@ def launch_description(name: str) -> LaunchDescription:
             for argument in graph.arguments
         }
         actions: list[Any] = [
-            SetEnvironmentVariable(key, value) for key, value in environment(values).items()
+            SetEnvironmentVariable(key, value)
+            for key, value in (environment(values) | {LAUNCHER_PID: str(os.getpid())}).items()
         ]
         for node in graph.nodes(values):
             action = Node(
                 package="rlco",
-                executable=node.name,
+                executable=node.program,
                 name=node.name,
                 namespace=values["namespace"],
                 parameters=[dict(node.parameters)],

@@ -2,11 +2,12 @@
 
     rlco-up collect twin:=hidden.yaml store:=demos.zarr episodes:=25
     rlco-up eval twin:=hidden.yaml study:=study.yaml ledger:=ledger.jsonl server:=http://...
+    rlco-up collect bench:=bench.yaml store:=demos.zarr operator:=ada episodes:=25
     rlco-up collect --show-args
 
 Goes in: arguments `key:=value` (see --show-args). Comes out: what the graph's nodes write, their
-output with each node's name before it, and the exit code of the main node. All nodes end when the
-main one does. SIGINT and SIGTERM end all of them in order.
+output with each node's name before it, and the exit code of the main node. All nodes end when one
+of them does. SIGINT and SIGTERM end all of them in order; killed itself, rlco-up takes them along.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from types import FrameType
 import yaml
 
 from rlco.bringup import GRAPHS, ArgumentError, Graph, NodeSpec, environment
+from rlco.launcher import LAUNCHER_PID
 
 POLL_S = 0.05
 ESCALATION = ((signal.SIGINT, 10.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
@@ -38,11 +40,12 @@ class Processes:
         self._folder = tempfile.TemporaryDirectory(prefix="rlco_up_")
         self._running: dict[str, subprocess.Popen[str]] = {}
         self._pumps: list[threading.Thread] = []
-        variables = {**os.environ, **environment(values)}
+        variables = {**os.environ, **environment(values), LAUNCHER_PID: str(os.getpid())}
         for node in nodes:
             path = Path(self._folder.name, f"{node.name}.yaml")
             path.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(node.parameters)}}))
             command = [sys.executable, "-m", node.module, "--ros-args", "--params-file", str(path)]
+            command += ["-r", f"__node:={node.name}"]
             if values.get("namespace"):
                 command += ["-r", f"__ns:=/{values['namespace'].strip('/')}"]
             process = subprocess.Popen(
@@ -116,8 +119,9 @@ def run(graph: Graph, values: Mapping[str, str]) -> int:
             signal.signal(number, handler)
     if received:
         return 128 + received[0]
-    if graph.main in died:
-        return codes[graph.main]
+    for node in nodes:
+        if node.main and node.name in died:
+            return codes[node.name]
     for name, code in died.items():
         print(f"rlco-up: node {name} died with exit code {code}; all stopped", file=sys.stderr)
     return 1

@@ -9,11 +9,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-ROSBAG2_VERSION = 9
+ROSBAG2_VERSION: Literal[9] = 9
 PARTIAL = "episode.partial"
 
 

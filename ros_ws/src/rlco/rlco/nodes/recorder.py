@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from rlco_msgs.msg import RecorderState
@@ -82,12 +83,13 @@ class Recorder(ManagedNode):
         self.wall_timer(TICK_S, self._tick)
 
     def _new_monitor(self) -> TopicMonitor:
-        rate = {} if self._parameters.lock_step else self._contract.control_rate_hz
+        # In lock step the bench waits for commands: no rate is too low.
+        timed = () if self._parameters.lock_step else self._topics.observed
         return TopicMonitor(
             self._topics.observed,
             timeout_s=self._parameters.silence_s,
             clock_s=time.monotonic,
-            expected_hz=dict.fromkeys(self._topics.observed, rate) if rate else {},
+            expected_hz=dict.fromkeys(timed, self._contract.control_rate_hz),
         )
 
     # --- lifecycle
@@ -110,7 +112,7 @@ class Recorder(ManagedNode):
             subscription = self.create_subscription(
                 self._readers[topic].kind, topic, self._receive(topic), qos, raw=True
             )
-            self._entities.append(lambda made=subscription: self.destroy_subscription(made))
+            self._entities.append(partial(self.destroy_subscription, subscription))
 
     def activate(self) -> None:
         """Be ready for episodes."""

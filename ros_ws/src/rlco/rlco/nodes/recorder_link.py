@@ -69,7 +69,7 @@ class EpisodeWriter:
         self._numbers = {topic: number for number, topic in enumerate(settings.topics.all)}
         self._buffer = BoundedBuffer(capacity_bytes)
         self._writing: Future[Written] | None = None
-        self._closing = False
+        self._closing = self._gone = False
         self._lock = threading.Lock()
         ready = self._open(settings)
         self.recovered: str = ready["recovered"]
@@ -99,8 +99,8 @@ class EpisodeWriter:
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process.poll() is None
+        """Whether the process runs and listens."""
+        return not self._gone and self._process.poll() is None
 
     @property
     def pid(self) -> int:
@@ -157,7 +157,7 @@ class EpisodeWriter:
             self._socket_shutdown()
             self._process.wait(END_TIMEOUT_S)
         finally:
-            if self.alive:
+            if self._process.poll() is None:
                 self._process.kill()
         self._threads[1].join(END_TIMEOUT_S)
         self._link.close()
@@ -205,7 +205,8 @@ class EpisodeWriter:
                 )
 
     def _lost(self) -> None:
-        if not self._closing:
+        told, self._gone = self._gone, True
+        if not self._closing and not told:
             self._complain(
                 "the writing process ended by itself (killed, or out of memory?). Committed "
                 "episodes are safe; the next start begins a new one."

@@ -28,6 +28,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.timer import Timer
 
+from rlco.launcher import LAUNCHER_PID
 from rlco.parameters import ParameterError, Range, defaults, describe, ranges
 
 T = TypeVar("T")
@@ -36,8 +37,6 @@ WAKE_S = 0.2
 """How long a signal may wait for the spin loop to see it."""
 REPEAT_S = 5.0
 """How long an answer may take before a repeatable request is sent again."""
-LAUNCHER_PID = "RLCO_LAUNCHER_PID"
-"""Environment variable: the process whose death ends this node."""
 _PR_SET_PDEATHSIG = 1
 COMMAND_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10)
 

@@ -1,0 +1,65 @@
+"""The nodes that are a bench: its arm, gripper, cameras, operator's device, and its guard."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rlco.bench import Bench
+from rlco.graph import NodeSpec, node
+from rlco.parameters import (
+    ArmSettings,
+    CameraSettings,
+    GripperSettings,
+    GuardParameters,
+    SimLabParameters,
+)
+
+
+def device_nodes(bench: Bench, *, task: str, image_every: int = 1) -> tuple[NodeSpec, ...]:
+    """Return the nodes of a bench's devices; `task` and `image_every` are for a simulated lab."""
+    if bench.lab is not None:
+        given: dict[str, Any] = {
+            **asdict(bench.lab),
+            "contract": bench.contract,
+            "task": task,
+            "image_every": image_every,
+        }
+        return (node("sim_lab", SimLabParameters, given),)
+    assert bench.arm is not None
+    assert bench.gripper is not None
+    return (
+        node("arm", ArmSettings, asdict(bench.arm)),
+        node("gripper", GripperSettings, asdict(bench.gripper)),
+        *(
+            node(f"camera_{camera.name}", CameraSettings, asdict(camera), executable="camera")
+            for camera in bench.cameras
+        ),
+    )
+
+
+def guard_node(bench: Bench, *, listeners: int, initial_source: str = "none") -> NodeSpec:
+    """Return the bench's guard; where it gives no limits, they are those of contract and twin."""
+    contract = bench.spoken
+    if bench.guard is not None:
+        limits = asdict(bench.guard)
+    else:
+        workspace = bench.measured().workspace
+        limits = {
+            "workspace_low_m": workspace.low_m,
+            "workspace_high_m": workspace.high_m,
+            "table_height_m": workspace.low_m[2],
+            "max_step_m": contract.max_translation_m,
+            "max_step_rad": contract.max_rotation_rad,
+            "max_speed_m_s": contract.max_translation_m * contract.control_rate_hz,
+            "max_speed_rad_s": contract.max_rotation_rad * contract.control_rate_hz,
+        }
+    given = limits | {
+        "contract": bench.contract,
+        "lock_step": bench.lock_step,
+        "silence_s": bench.silence_s,
+        "initial_source": initial_source,
+        "listeners": listeners,
+        "arm_status": bench.arm is not None,
+    }
+    return node("guard", GuardParameters, given, use_sim_time=bench.lock_step)
