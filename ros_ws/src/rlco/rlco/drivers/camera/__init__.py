@@ -1,0 +1,1 @@
+"""Cameras: RealSense, UVC, and any image topic."""

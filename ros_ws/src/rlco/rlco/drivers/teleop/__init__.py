@@ -1,0 +1,1 @@
+"""What operators hold: SpaceMouse, keyboard, gamepad, GELLO."""
