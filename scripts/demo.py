@@ -12,15 +12,9 @@ Example: `python scripts/demo.py --seed 0`, three seeds and a table: `--seeds 0 
 
 from __future__ import annotations
 
-import json
-import os
-import shlex
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +26,7 @@ from rlco_datasets import spec
 from rlco_datasets.contract import franka_compact
 from rlco_evaluation.blinding import Key
 from rlco_evaluation.report.inputs import Artefact, Curve, ReportInputs, Simulation
+from rlco_trainer.studies.steps import StepFailedError, Steps, command, policy_server, typed
 
 POLICIES = ("real-only", "sft-co-training", "rl-co")
 CRITERIA = {
@@ -39,7 +34,6 @@ CRITERIA = {
     "push_cube": "the cube lies on the mark, let go and at rest",
 }
 TIME_LIMIT_S = 6.0
-SERVER_START_TIMEOUT_S = 120.0
 DOMAIN, DOMAINS = 60, 40
 
 
@@ -75,24 +69,8 @@ class Demo:
     """Initial conditions in the lab; each policy meets each of them once."""
 
 
-class StepFailedError(RuntimeError):
-    """A command of the demo ended with an error."""
-
-
-def script(name: str) -> str:
-    """Return the path of one of rlco's commands in this environment.
-
-    Raises:
-        StepFailedError: if the environment lacks it.
-    """
-    path = Path(sys.executable).parent / name
-    if not path.exists():
-        raise StepFailedError(f"{path} is not there; run `make setup` first")
-    return str(path)
-
-
-class Run:
-    """One seed's run: executes steps once, remembers which are done, keeps commands and logs."""
+class Run(Steps):
+    """One seed's run."""
 
     def __init__(self, demo: Demo, seed: int) -> None:
         """Open or make the run folder.
@@ -100,119 +78,14 @@ class Run:
         Raises:
             StepFailedError: if the folder holds a run with other settings.
         """
-        self.demo, self.seed = demo, seed
-        self.folder = demo.out / f"seed-{seed}"
-        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
-        self.journal = self.folder / "journal.json"
         settings = {**spec.to_plain(demo), "out": "", "seeds": [seed]}
-        self.record = {"settings": settings, "steps": {}}
-        if self.journal.exists():
-            self.record = json.loads(self.journal.read_text())
-            if self.record["settings"] != settings:
-                raise StepFailedError(
-                    f"{self.folder} holds a run with other settings. Choose another --out, or "
-                    "remove the folder to start over."
-                )
-        self._save()
-
-    def _save(self) -> None:
-        partial = self.journal.with_suffix(".partial")
-        partial.write_text(json.dumps(self.record, indent=1))
-        partial.replace(self.journal)
+        super().__init__(demo.out / f"seed-{seed}", settings)
+        self.demo, self.seed = demo, seed
 
     @property
     def domain(self) -> str:
         """The ROS domain as an argument: a lab started by hand keeps out of the demo's."""
         return f"domain:={DOMAIN + self.seed % DOMAINS}"
-
-    @property
-    def commands(self) -> list[str]:
-        """The commands that ran, in order."""
-        return [line for step in self.record["steps"].values() for line in step["commands"]]
-
-    def step(self, name: str, title: str, *commands: list[str], force: bool = False) -> None:
-        """Run commands one after the other, unless this step is already done."""
-        if name in self.record["steps"] and not force:
-            print(f"\n== {title}: done before", flush=True)
-            return
-        print(f"\n== {title}", flush=True)
-        started = time.monotonic()
-        for i, command in enumerate(commands):
-            execute(command, self.folder / "logs" / f"{name}{i or ''}.log")
-        self.finish(name, [typed(c) for c in commands], time.monotonic() - started)
-
-    def finish(self, name: str, commands: list[str], seconds: float) -> None:
-        """Note that a step is done."""
-        self.record["steps"][name] = {"commands": commands, "seconds": round(seconds, 1)}
-        self._save()
-        print(f"   took {seconds:.0f} s", flush=True)
-
-
-def typed(command: list[str]) -> str:
-    """Return a command as a person would type it, in an activated environment."""
-    return shlex.join([Path(command[0]).name, *command[1:]])
-
-
-def execute(command: list[str], log: Path) -> None:
-    """Run one command, showing its output and keeping it in `log`.
-
-    Raises:
-        StepFailedError: with the command and its log, if it exits with an error.
-    """
-    print(f"   $ {typed(command)}", flush=True)
-    with log.open("wb") as file:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        assert child.stdout is not None
-        try:
-            while block := os.read(child.stdout.fileno(), 1 << 16):
-                file.write(block)
-                sys.stdout.buffer.write(block)
-                sys.stdout.buffer.flush()
-            code = child.wait()
-        except BaseException:
-            stop(child)
-            raise
-    if code:
-        raise StepFailedError(f"`{typed(command)}` ended with exit code {code}; see {log}")
-
-
-def stop(child: subprocess.Popen[bytes]) -> None:
-    """End a child process: SIGINT, and SIGKILL if it is still there after 15 seconds."""
-    if child.poll() is None:
-        child.send_signal(signal.SIGINT)
-        try:
-            child.wait(15)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-
-@contextmanager
-def policy_server(command: list[str], ready: Path, log: Path) -> Iterator[str]:
-    """Run `rlco-serve` and yield its URL once its policies are warm.
-
-    Raises:
-        StepFailedError: if the server ends or does not get ready in time.
-    """
-    ready.unlink(missing_ok=True)
-    print(f"   $ {typed(command)}", flush=True)
-    with log.open("wb") as file:
-        child = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-        try:
-            deadline = time.monotonic() + SERVER_START_TIMEOUT_S
-            while not ready.exists():
-                if child.poll() is not None or time.monotonic() > deadline:
-                    raise StepFailedError(f"the policy server did not start; see {log}")
-                time.sleep(0.1)
-            yield json.loads(ready.read_text())["url"]
-        finally:
-            stop(child)
-
-
-def command(program: str, /, *words: object, **options: object) -> list[str]:
-    """Return a command line: the program, its words, then `--option value` for each option."""
-    flags = [x for name, value in options.items() for x in (f"--{name.replace('_', '-')}", value)]
-    return [script(program), *(str(x) for x in (*words, *flags))]
 
 
 def run_seed(demo: Demo, seed: int) -> Path:
@@ -224,30 +97,30 @@ def run_seed(demo: Demo, seed: int) -> Path:
     checkpoints = {name: at / name / "checkpoint" for name in POLICIES}
     twin = {"twin": bench, "task": task}
     stage1 = {"steps": demo.stage1_steps, "seed": seed}
-    run.step(
+    run.run(
         "lab",
         "1/9  Draw a hidden lab: another camera pose, light, colours, friction and arm",
         command("rlco-lab", "draw", twin=bench, seed=1000 + seed, gap=demo.gap, out=lab),
     )
-    collect = (f"twin:={lab}", f"bench:={bench}", f"task:={task}", f"store:={real}", run.domain)
-    run.step(
+    collect = (f"twin:={lab}", f"task:={task}", f"store:={real}", run.domain)
+    run.run(
         "collect",
         f"2/9  Collect {demo.real_demos} demonstrations in the lab, over ROS 2",
         command("rlco-up", "collect", *collect, f"episodes:={demo.real_demos}", f"seed:={seed}"),
         command("rlco-data", "info", real),
     )
-    run.step(
+    run.run(
         "sim-demos",
         f"3/9  Generate {demo.sim_demos} demonstrations in the training twin",
         command("rlco-train", "demos", **twin, episodes=demo.sim_demos, seed=seed, out=sim),
     )
-    run.step(
+    run.run(
         "real-only",
         "4/9  Baseline: supervised on the real demonstrations alone",
         command("rlco-train", "stage1", real=real, alpha=0, **stage1, out=at / "real-only"),
     )
     mix = {"real": real, "sim": sim, "alpha": demo.alpha, "out": at / "sft-co-training"}
-    run.step(
+    run.run(
         "sft-co-training",
         f"5/9  Stage I: supervised co-training on real and sim (alpha {demo.alpha})",
         command("rlco-train", "stage1", **mix, **stage1),
@@ -256,13 +129,13 @@ def run_seed(demo: Demo, seed: int) -> Path:
     ppo |= {"iterations": demo.iterations, "episodes": demo.iteration_episodes}
     ppo |= {"final": "last", "evaluate_every": 6}
     start = checkpoints["sft-co-training"]
-    run.step(
+    run.run(
         "rl-co",
         f"6/9  Stage II: PPO in the twin + {demo.beta} x supervised loss on real demonstrations",
         command("rlco-train", "stage2", init=start, **twin, **ppo, out=at / "rl-co"),
     )
     held_out = {"episodes": demo.sim_episodes, "seed": 50_000 + seed}
-    run.step(
+    run.run(
         "sim-eval",
         f"7/9  Evaluate in the twin, {demo.sim_episodes} episodes a policy",
         *(
@@ -287,7 +160,7 @@ def run_seed(demo: Demo, seed: int) -> Path:
     }
     policies = [x for name, path in checkpoints.items() for x in ("--policy", f"{name}={path}")]
     pairs = ("--compare", "rl-co:sft-co-training", "--compare", "sft-co-training:real-only")
-    run.step(
+    run.run(
         "study",
         f"8/9  Lock a blind study: {demo.trials} initial conditions x {len(POLICIES)} policies",
         command(
@@ -299,7 +172,7 @@ def run_seed(demo: Demo, seed: int) -> Path:
     run_trials(run)
     spec.save(report_inputs(run), at / "report.yaml")
     files = {"study": study / "study.yaml", "ledger": at / "ledger.jsonl"}
-    run.step(
+    run.run(
         "report",
         "9/9  Open the key and write the report",
         command("rlco-eval", "unblind", **files, key=study / "key.yaml"),
@@ -315,7 +188,7 @@ def sim_json(folder: Path, policy: str) -> Path:
 
 def run_trials(run: Run) -> None:
     """Serve the three policies under their blind codes and run the study in the lab."""
-    if "trials" in run.record["steps"]:
+    if "trials" in run:
         return
     at, study = run.folder, run.folder / "study"
     key = spec.load(Key, study / "key.yaml")
@@ -330,7 +203,7 @@ def run_trials(run: Run) -> None:
             *(f"study:={study / 'study.yaml'}", f"ledger:={at / 'ledger.jsonl'}"),
             *(f"frames:={at / 'frames'}", run.domain),
         )
-        execute(trials, at / "logs" / "trials.log")
+        run.execute("trials", trials)
     run.finish("trials", [typed(serve), typed(trials)], time.monotonic() - started)
 
 

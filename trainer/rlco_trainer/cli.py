@@ -20,12 +20,16 @@ from rlco_trainer.data import DataError
 from rlco_trainer.episodes import PolicyPackage
 from rlco_trainer.evaluate import BatchPool, Job, evaluate, write_evaluation
 from rlco_trainer.policies.interface import Policy
+from rlco_trainer.policies.public_weights import WeightsError
 from rlco_trainer.precision import DeviceError
 from rlco_trainer.run_folder import RunError
 from rlco_trainer.sim import SimError, make_pool, write_demonstrations
 from rlco_trainer.stage1 import Stage1Config, run_stage1
 from rlco_trainer.stage2 import run_stage2
 from rlco_trainer.stage2_config import Stage2Config
+from rlco_trainer.studies.cli import StudyCommand
+from rlco_trainer.studies.results import UnfinishedError
+from rlco_trainer.studies.steps import StepFailedError
 from rlco_trainer.training_state import StateError
 from rlco_trainer.untrained import contract_named, write_untrained
 
@@ -34,10 +38,12 @@ CONFIG_FLAG = "--config"
 
 @dataclass(frozen=True, kw_only=True)
 class Init:
-    """Write a randomly initialised checkpoint, for smoke and load tests.
+    """Write a checkpoint without any training of ours: random, or with a public model's weights.
 
-    In: a contract. Out: a checkpoint folder.
-    Example: rlco-train init --preset compact --contract franka_compact --out runs/random
+    In: a contract, and for a public model its downloaded safetensors and tokenizer. Out: a
+    checkpoint folder, to start stage I from (`rlco-train stage1 --init`).
+    Presets: compact, pi05-tiny, pi05-3b, pi05-3b-24gb, openvla-tiny, openvla-7b, openvla-7b-24gb.
+    Example: rlco-train init --preset pi05-tiny --contract franka_compact --out runs/pi05-tiny
     """
 
     out: Path
@@ -48,11 +54,22 @@ class Init:
     """Name of a built-in contract, or path of a contract YAML."""
     seed: int = 0
     """Seed of the weights."""
+    tokenizer: str = ""
+    """Folder or hub id of a tokenizer, in place of the preset's; `words` is the built-in one."""
+    public_weights: Path | None = None
+    """Safetensors of a public pi0.5 or OpenVLA checkpoint: a file, or a folder of them."""
 
     def run(self) -> None:
         """Write it and print its id."""
-        identity = write_untrained(self.preset, contract_named(self.contract), self.out, self.seed)
-        print(f"{self.out}: random {self.preset} checkpoint {identity}")
+        identity = write_untrained(
+            self.preset,
+            contract_named(self.contract),
+            self.out,
+            self.seed,
+            tokenizer=self.tokenizer,
+            public_weights=self.public_weights,
+        )
+        print(f"{self.out}: {self.preset} checkpoint {identity}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,13 +215,14 @@ def _pool_of(twin: Twin, config: Stage2Config, policy: Policy) -> BatchPool:
     )
 
 
-AnyCommand = Init | Demos | Stage1 | Stage2 | Eval
+AnyCommand = Init | Demos | Stage1 | Stage2 | Eval | StudyCommand
 Command = (
     Annotated[Init, tyro.conf.subcommand("init")]
     | Annotated[Demos, tyro.conf.subcommand("demos")]
     | Annotated[Stage1, tyro.conf.subcommand("stage1")]
     | Annotated[Stage2, tyro.conf.subcommand("stage2")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
+    | Annotated[StudyCommand, tyro.conf.subcommand("study")]
 )
 USER_ERRORS = (
     CheckpointError,
@@ -214,9 +232,12 @@ USER_ERRORS = (
     RunError,
     SimError,
     StateError,
+    StepFailedError,
+    UnfinishedError,
     spec.SpecError,
     StoreError,
     TwinError,
+    WeightsError,
 )
 
 

@@ -1,0 +1,1 @@
+"""Studies: the paper's tables and figures as resumable sequences of rlco's own commands."""

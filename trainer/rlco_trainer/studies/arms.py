@@ -1,0 +1,172 @@
+"""What a study compares: ways to make a policy, and the studies as lists of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+StudyName = Literal[
+    "main-table", "sim-init", "data-efficiency", "alpha", "beta", "real-data-ablation"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reinforce:
+    """Stage II: reinforcement learning in the twin plus supervised terms."""
+
+    beta: float
+    """Weight of the supervised loss on real demonstrations."""
+    rl: bool = True
+    """False leaves the reinforcement term out: the supervised loss alone, for as many steps."""
+
+    @property
+    def name(self) -> str:
+        """Return a name for its run folder."""
+        return f"beta{self.beta:g}" + ("" if self.rl else "-no-rl")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One way to make a policy; arms that begin alike share the run folders of the beginning."""
+
+    label: str
+    alpha: float
+    """Stage I's share of sim samples: 0 is real only, 1 is sim only."""
+    real_demos: int
+    """Real demonstrations of each task: the first ones of those that were collected."""
+    stage2: Reinforce | None = None
+    x: float | None = None
+    """Place on the figure's axis, where the study has one."""
+    series: str = ""
+    """Line of the figure, where the study has an axis."""
+
+    @property
+    def stage1_folder(self) -> str:
+        """Return the name of the stage I run."""
+        real = "" if self.alpha == 1 else f"-real{self.real_demos}"
+        return f"stage1-alpha{self.alpha:g}{real}"
+
+    @property
+    def folder(self) -> str:
+        """Return the name of the run whose checkpoint is the arm's policy."""
+        if self.stage2 is None:
+            return self.stage1_folder
+        real = f"-real{self.real_demos}" if self.alpha == 1 and self.stage2.beta > 0 else ""
+        return f"stage2-{self.stage2.name}{real}-of-{self.stage1_folder}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Arms, and how to show them."""
+
+    title: str
+    arms: tuple[Arm, ...]
+    axis: str = ""
+    """What `Arm.x` is; empty: bars."""
+    log_axis: bool = False
+    comparisons: tuple[tuple[str, str], ...] = ()
+    """Pairs (new, old) of labels whose difference the table states."""
+
+
+def study(name: StudyName, *, real_demos: int, alpha: float, beta: float) -> Study:
+    """Return a study at the given number of real demonstrations, sim share and weight.
+
+    Raises:
+        ValueError: if the name is unknown.
+    """
+    rl = Reinforce(beta=beta)
+    real_only = Arm(label="real only", alpha=0.0, real_demos=real_demos)
+    sft = Arm(label="SFT co-training", alpha=alpha, real_demos=real_demos)
+    rl_co = Arm(label="RL-Co", alpha=alpha, real_demos=real_demos, stage2=rl)
+    pairs = (("RL-Co", "SFT co-training"), ("SFT co-training", "real only"))
+    no_beta = Reinforce(beta=0.0)
+    if name == "main-table":
+        controls = (
+            Arm(label="sim only", alpha=1.0, real_demos=real_demos),
+            Arm(label="RL of sim only", alpha=1.0, real_demos=real_demos, stage2=no_beta),
+            Arm(label="RL-Co, beta 0", alpha=alpha, real_demos=real_demos, stage2=no_beta),
+            Arm(
+                label="RL-Co without RL",
+                alpha=alpha,
+                real_demos=real_demos,
+                stage2=Reinforce(beta=beta, rl=False),
+            ),
+        )
+        return Study(
+            title="Success rate by method and task",
+            arms=(real_only, sft, rl_co, *controls),
+            comparisons=pairs,
+        )
+    if name == "sim-init":
+        without = Arm(label="without sim SFT", alpha=0.0, real_demos=real_demos, stage2=rl)
+        with_ = Arm(label="with sim SFT", alpha=alpha, real_demos=real_demos, stage2=rl)
+        return Study(
+            title="Stage II with and without supervised learning on sim data before it",
+            arms=(without, with_),
+            comparisons=(("with sim SFT", "without sim SFT"),),
+        )
+    if name == "data-efficiency":
+        counts = sorted({max(1, round(real_demos * share)) for share in (0.25, 0.5, 1.0, 2.0)})
+        return Study(
+            title="Success rate by number of real demonstrations",
+            axis="real demonstrations of each task",
+            log_axis=True,
+            arms=tuple(
+                Arm(
+                    label=f"{arm.label}, {count} demos",
+                    alpha=arm.alpha,
+                    real_demos=count,
+                    stage2=arm.stage2,
+                    x=count,
+                    series=arm.label,
+                )
+                for arm in (real_only, sft, rl_co)
+                for count in counts
+            ),
+        )
+    if name == "alpha":
+        return Study(
+            title="Success rate by alpha, the share of sim samples in stage I",
+            axis="alpha",
+            arms=tuple(
+                Arm(
+                    label=f"{label}, alpha {share:g}",
+                    alpha=share,
+                    real_demos=real_demos,
+                    stage2=stage2,
+                    x=share,
+                    series=label,
+                )
+                for label, stage2 in (("SFT co-training", None), ("RL-Co", rl))
+                for share in (0.3, 0.6, 0.8, 0.95)
+            ),
+        )
+    if name == "beta":
+        return Study(
+            title="Success rate of RL-Co by beta, the weight of the real supervised loss",
+            axis="beta",
+            arms=tuple(
+                Arm(
+                    label=f"beta {weight:g}",
+                    alpha=alpha,
+                    real_demos=real_demos,
+                    stage2=Reinforce(beta=weight),
+                    x=weight,
+                    series="RL-Co",
+                )
+                for weight in (0.0, 0.5, 5.0, 50.0)
+            ),
+        )
+    if name == "real-data-ablation":
+        arms = (
+            Arm(label="none", alpha=1.0, real_demos=real_demos, stage2=no_beta),
+            Arm(label="stage II only", alpha=1.0, real_demos=real_demos, stage2=rl),
+            Arm(label="stage I only", alpha=alpha, real_demos=real_demos, stage2=no_beta),
+            Arm(label="both stages", alpha=alpha, real_demos=real_demos, stage2=rl),
+        )
+        return Study(
+            title="Where real demonstrations are used",
+            arms=arms,
+            comparisons=(("both stages", "stage I only"), ("both stages", "none")),
+        )
+    raise ValueError(f"no study {name!r}")

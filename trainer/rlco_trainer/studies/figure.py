@@ -1,0 +1,94 @@
+"""A study as a picture: bars by task, or lines over the study's axis; intervals over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlco_evaluation.seeds import SeedMean
+
+from rlco_trainer.studies.arms import Study
+from rlco_trainer.studies.results import AVERAGE, Row, over_seeds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#8a8f98", "#d98e2b", "#2463a8", "#7a4ea3", "#3c8d5a", "#b5473c", "#5a6b7b", "#c9a227")
+"""Grey, orange and blue for the three methods, as in the trial report; then the controls."""
+
+
+def draw(study: Study, rows: Sequence[Row], path: Path) -> None:
+    """Write the figure as PNG, one panel a place."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    places = list(dict.fromkeys(row.place for row in rows))
+    figure = Figure(figsize=(7.2 if study.axis else 9.0, 3.4 * len(places)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, place in zip(
+        figure.subplots(len(places), 1, squeeze=False)[:, 0], places, strict=True
+    ):
+        (_lines if study.axis else _bars)(axes, study, rows, place)
+        axes.set_ylabel(f"success in the {place} (%)")
+        axes.set_ylim(0, 100)
+        axes.grid(axis="y", color="#dddddd", linewidth=0.8)
+        axes.set_axisbelow(True)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    seeds = len({row.seed for row in rows})
+    figure.suptitle(
+        f"{study.title}\nmean over {seeds} seeds, 95% interval of the mean", fontsize=10
+    )
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(4, len(labels)), fontsize=8
+    )
+    figure.savefig(path, dpi=150)
+
+
+def _bars(axes: Axes, study: Study, rows: Sequence[Row], place: str) -> None:
+    tasks = [*dict.fromkeys(row.task for row in rows), AVERAGE]
+    width = 0.8 / len(study.arms)
+    for i, arm in enumerate(study.arms):
+        means = [over_seeds(rows, arm.label, task, place) for task in tasks]
+        axes.bar(
+            [t + (i - (len(study.arms) - 1) / 2) * width for t in range(len(tasks))],
+            [100 * mean.mean for mean in means],
+            width * 0.92,
+            yerr=_reach(means),
+            label=arm.label,
+            color=COLOURS[i % len(COLOURS)],
+            error_kw={"elinewidth": 0.9, "ecolor": "#333333"},
+        )
+    axes.set_xticks(range(len(tasks)), [task.replace("_", " ") for task in tasks])
+
+
+def _lines(axes: Axes, study: Study, rows: Sequence[Row], place: str) -> None:
+    for i, series in enumerate(dict.fromkeys(arm.series for arm in study.arms)):
+        arms = sorted(
+            (arm.x, arm.label) for arm in study.arms if arm.series == series and arm.x is not None
+        )
+        means = [over_seeds(rows, label, AVERAGE, place) for _, label in arms]
+        axes.errorbar(
+            [x for x, _ in arms],
+            [100 * mean.mean for mean in means],
+            yerr=_reach(means),
+            label=series,
+            color=COLOURS[i % len(COLOURS)],
+            marker="o",
+            capsize=3,
+        )
+    ticks = sorted({arm.x for arm in study.arms if arm.x is not None})
+    if study.log_axis:
+        axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel(study.axis)
+
+
+def _reach(means: Sequence[SeedMean]) -> list[list[float]]:
+    """Return how far the intervals reach down and up, percent, within [0, 100]; 0 for one seed."""
+    low = [m.mean - max(0.0, m.interval.low) if m.interval else 0.0 for m in means]
+    high = [min(1.0, m.interval.high) - m.mean if m.interval else 0.0 for m in means]
+    return [[100 * max(0.0, value) for value in side] for side in (low, high)]

@@ -1,0 +1,147 @@
+"""What a study found: one row a cell, a table over seeds, and a figure."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from rlco_datasets import spec
+from rlco_evaluation.analysis import analyse
+from rlco_evaluation.blinding import Key
+from rlco_evaluation.ledger import Ledger
+from rlco_evaluation.seeds import SeedMean, mean_over_seeds
+from rlco_evaluation.study import Study as LockedStudy
+
+from rlco_trainer.studies.arms import Arm, Study
+from rlco_trainer.studies.pipeline import Seed
+
+AVERAGE = "average"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One arm on one task in one place, for one seed."""
+
+    seed: int
+    arm: str
+    task: str
+    place: str
+    """`twin` or `lab`."""
+    successes: int
+    episodes: int
+
+    @property
+    def rate(self) -> float:
+        """The observed success rate."""
+        return self.successes / self.episodes
+
+
+class UnfinishedError(ValueError):
+    """Trials of a study are still to run."""
+
+
+def rows_of(name: str, arms: Sequence[Arm], seed: Seed) -> list[Row]:
+    """Read one seed's results.
+
+    Raises:
+        UnfinishedError: if trials are missing.
+    """
+    rows = []
+    for task in seed.sizes.tasks:
+        for arm in arms:
+            data = json.loads(seed.sim_result(arm, task).read_text(encoding="utf-8"))
+            rows.append(
+                Row(
+                    seed=seed.seed,
+                    arm=arm.label,
+                    task=task,
+                    place="twin",
+                    successes=data["successes"],
+                    episodes=data["episodes"],
+                )
+            )
+        if seed.sizes.trials > 0:
+            rows += _lab_rows(seed.lab_folder(name, task), seed.seed, task)
+    return rows
+
+
+def _lab_rows(at: Path, seed: int, task: str) -> list[Row]:
+    study = spec.load(LockedStudy, at / "study.yaml")
+    with Ledger.open(at / "ledger.jsonl", study) as ledger:
+        result = analyse(study, ledger, spec.load(Key, at / "key.yaml"))
+    if not result.finished:
+        raise UnfinishedError(f"{at}: {result.remaining} trials are still to run")
+    return [
+        Row(
+            seed=seed,
+            arm=policy.label,
+            task=task,
+            place="lab",
+            successes=policy.successes,
+            episodes=policy.n,
+        )
+        for policy in result.policies
+    ]
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """Write one line a row, with a header."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*(field.name for field in fields(Row)), "rate"])
+        writer.writeheader()
+        writer.writerows({**asdict(row), "rate": f"{row.rate:.4f}"} for row in rows)
+
+
+def over_seeds(rows: Sequence[Row], arm: str, task: str, place: str) -> SeedMean:
+    """Return a cell's mean over seeds; the task `average` is the mean of a seed's tasks."""
+    return mean_over_seeds(list(by_seed(rows, arm, task, place).values()))
+
+
+def by_seed(rows: Sequence[Row], arm: str, task: str, place: str) -> Mapping[int, float]:
+    """Return a cell's rate for each seed."""
+    chosen = [
+        row
+        for row in rows
+        if row.arm == arm and row.place == place and (task in (row.task, AVERAGE))
+    ]
+    seeds = sorted({row.seed for row in chosen})
+    return {seed: _mean([row.rate for row in chosen if row.seed == seed]) for seed in seeds}
+
+
+def markdown(study: Study, rows: Sequence[Row]) -> str:
+    """Return the table: a row an arm and a difference, a column a task, for each place."""
+    tasks = [*dict.fromkeys(row.task for row in rows), AVERAGE]
+    lines = []
+    for place in dict.fromkeys(row.place for row in rows):
+        episodes = sorted({row.episodes for row in rows if row.place == place})
+        seeds = len({row.seed for row in rows})
+        lines += [
+            f"**{study.title}: {place}** (success rate in %, mean over {seeds} seeds [95% interval "
+            f"of the mean], {' or '.join(map(str, episodes))} episodes a cell and seed)",
+            "",
+            "| | " + " | ".join(task.replace("_", " ") for task in tasks) + " |",
+            "|---" * (len(tasks) + 1) + "|",
+        ]
+        lines += [
+            f"| {arm.label} | "
+            + " | ".join(str(over_seeds(rows, arm.label, task, place)) for task in tasks)
+            + " |"
+            for arm in study.arms
+        ]
+        for new, old in study.comparisons:
+            cells = [str(_difference(rows, new, old, task, place)) for task in tasks]
+            lines.append(f"| *{new} minus {old}* | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _difference(rows: Sequence[Row], new: str, old: str, task: str, place: str) -> SeedMean:
+    a, b = by_seed(rows, new, task, place), by_seed(rows, old, task, place)
+    return mean_over_seeds([a[seed] - b[seed] for seed in a])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
