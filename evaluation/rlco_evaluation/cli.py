@@ -21,6 +21,8 @@ from rlco_evaluation.study import Study
 MILESTONES = {
     "pick_and_place": ("reached", "grasped", "lifted", "over_bowl", "success"),
     "push_cube": ("reached", "pushed", "on_goal", "success"),
+    "open_drawer": ("reached", "pulled", "open", "success"),
+    "close_drawer": ("reached", "pushed", "closed", "success"),
 }
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -20,12 +21,15 @@ def test_draws_stay_in_their_ranges_and_apart(seed, task):
         assert item.name == place.name
         assert place.x_m[0] <= x <= place.x_m[1]
         assert place.y_m[0] <= y <= place.y_m[1]
-        model = TWIN.object_model(item.name)
-        assert z == TWIN.table.height_m + (model.size_m[2] / 2 if model.kind == "box" else 0.0)
+        boxes = {model.name: model for model in TWIN.objects if model.kind == "box"}
+        lift = boxes[item.name].size_m[2] / 2 if item.name in boxes else 0.0
+        assert z == TWIN.table.height_m + lift
         yaw = 2 * np.arctan2(item.quaternion_wxyz[3], item.quaternion_wxyz[0])
         assert place.yaw_rad[0] - 1e-9 <= yaw <= place.yaw_rad[1] + 1e-9
-    first, second = (np.array(item.position_m[:2]) for item in drawn.objects)
-    assert np.linalg.norm(first - second) >= states.min_distance_m
+    for first, second in combinations(drawn.objects, 2):
+        apart = np.subtract(first.position_m[:2], second.position_m[:2])
+        assert np.linalg.norm(apart) >= states.min_distance_m
+    assert states.drawer_open[0] <= drawn.drawer_open <= states.drawer_open[1]
     for value, bounds in zip(
         drawn.tcp_position_m, (states.tcp_x_m, states.tcp_y_m, states.tcp_z_m), strict=True
     ):

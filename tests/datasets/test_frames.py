@@ -14,7 +14,9 @@ from rlco_datasets.frames import (
     pose_matrix,
     quaternion_wxyz,
     rotation_from_6d,
+    rotation_from_vector,
     rotation_to_6d,
+    rotation_vector,
     state_vector,
 )
 from scipy.spatial.transform import Rotation
@@ -49,6 +51,46 @@ def test_quaternions_round_trip_with_w_first_and_not_negative(pose: np.ndarray) 
     quaternion = quaternion_wxyz(pose[:3, :3])
     assert quaternion[0] >= 0
     np.testing.assert_allclose(pose_from_quaternion(pose[:3, 3], quaternion), pose, atol=1e-9)
+
+
+vectors = st.one_of(
+    arrays(float, 3, elements=st.floats(-3.2, 3.2)),
+    arrays(float, 3, elements=st.floats(-1e-3, 1e-3)),
+    st.sampled_from([(np.pi, 0, 0), (0, -np.pi, 0), (0, 0, np.pi), (0, 0, 0)]).map(np.array),
+)
+
+
+@given(vector=vectors)
+def test_one_rotation_at_a_time_is_what_scipy_makes_of_it(vector: np.ndarray) -> None:
+    expected = Rotation.from_rotvec(vector)
+    matrix = rotation_from_vector(vector)
+    np.testing.assert_allclose(matrix, expected.as_matrix(), atol=1e-14)
+    back = Rotation.from_rotvec(rotation_vector(matrix))
+    assert (back * expected.inv()).magnitude() < 1e-7
+    if expected.magnitude() < 3.14:
+        np.testing.assert_allclose(rotation_vector(matrix), expected.as_rotvec(), atol=1e-11)
+    w, x, y, z = expected.as_quat(scalar_first=True)
+    np.testing.assert_allclose(
+        pose_from_quaternion((0, 0, 0), (w, x, y, z))[:3, :3], expected.as_matrix(), atol=1e-14
+    )
+    quaternion = quaternion_wxyz(matrix)
+    np.testing.assert_allclose(abs(quaternion @ (w, x, y, z)), 1, atol=1e-12)
+    assert quaternion[0] >= 0
+
+
+@given(batch=st.lists(poses(), min_size=1, max_size=3))
+def test_one_at_a_time_and_batches_agree(batch: list[np.ndarray]) -> None:
+    rotations = np.stack(batch)[:, :3, :3]
+    together = rotation_vector(rotations)
+    for index, rotation in enumerate(rotations):
+        alone = rotation_vector(rotation)
+        if np.linalg.norm(alone) < 3.14:
+            np.testing.assert_allclose(together[index], alone, atol=1e-11)
+    np.testing.assert_allclose(rotation_from_vector(together), rotations, atol=1e-9)
+    np.testing.assert_allclose(
+        state_vector(np.stack(batch), np.full(len(batch), 0.03))[0],
+        state_vector(batch[0], 0.03),
+    )
 
 
 def test_the_quaternion_order_is_wxyz() -> None:

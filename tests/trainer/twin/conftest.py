@@ -14,12 +14,18 @@ def bench():
 
 @pytest.fixture(scope="session")
 def shifted_bench(bench):
-    """The bench with a lagging arm and slippery objects."""
+    """The bench with a lagging arm, slippery objects and a stiff drawer."""
     return dataclasses.replace(
         bench,
         arm=dataclasses.replace(bench.arm, gain=0.8, delay_s=0.1),
         table=dataclasses.replace(bench.table, friction=0.3),
         objects=tuple(dataclasses.replace(item, friction=0.3) for item in bench.objects),
+        drawers=tuple(
+            dataclasses.replace(
+                item, friction=0.3, mass_kg=1.25 * item.mass_kg, joint_friction_n=2.0
+            )
+            for item in bench.drawers
+        ),
     )
 
 

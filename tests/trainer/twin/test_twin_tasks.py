@@ -27,6 +27,13 @@ def test_the_expert_solves_the_task_in_both_benches(bench, shifted_bench, contra
         assert sum(solve(scene, seed, noise) for seed in range(5)) >= 4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_the_expert_solves_95_of_100_starts_of_the_training_twin(bench, contract, task):
+    scene = TwinScene(bench, contract, task, images="none")
+    assert sum(solve(scene, seed) for seed in range(100)) >= 95
+
+
 def test_success_has_to_be_held(bench, contract):
     scene = TwinScene(bench, contract, "push_cube", images="none")
     assert solve(scene, 0)

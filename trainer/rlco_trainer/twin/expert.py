@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from rlco_datasets.contract import Contract
+from rlco_datasets.frames import delta_between
 
 from rlco_trainer.twin.control import clip_action
-from rlco_trainer.twin.robot import rotation_vector
 from rlco_trainer.twin.tasks import SceneView, task_named
 from rlco_trainer.twin.tasks.base import Phase
 
@@ -96,7 +96,7 @@ class Expert:
             clean[6] = self._phases[-1].gripper
         else:
             self._steps += 1
-            clean[:6] = _delta(scene.T_base_target, phase.goal(scene))
+            clean[:6] = delta_between(scene.T_base_target, phase.goal(scene))
             clean[6] = phase.gripper
             length = float(np.linalg.norm(clean[:3]))
             if length > phase.max_step_m:
@@ -142,13 +142,5 @@ class Expert:
         goal = phase.goal(scene)
         if np.linalg.norm(scene.T_base_tcp[:3, 3] - goal[:3, 3]) >= phase.tolerance_m:
             return False
-        turn = _delta(scene.T_base_tcp, goal)[3:]
+        turn = delta_between(scene.T_base_tcp, goal)[3:]
         return bool(np.linalg.norm(turn) < phase.tolerance_rad)
-
-
-def _delta(
-    T_base_reference: NDArray[np.float64], T_base_goal: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return `frames.delta_between`, for turns well under pi, at a fifth of its time."""
-    turn = rotation_vector(T_base_goal[:3, :3] @ T_base_reference[:3, :3].T)
-    return np.concatenate([T_base_goal[:3, 3] - T_base_reference[:3, 3], turn])

@@ -15,9 +15,10 @@ import numpy as np
 import sapien
 import sapien.physx as physx
 from numpy.typing import NDArray
-from rlco_calibration.twin import ArmController, ObjectModel, Table, Twin
+from rlco_calibration.twin import ArmController, Drawer, ObjectModel, Table, Twin
 
 from rlco_trainer.twin import robot, shapes
+from rlco_trainer.twin.cabinet import CabinetBody
 
 Array = NDArray[np.float64]
 
@@ -37,10 +38,17 @@ def sapien_pose(pose: Array) -> Any:
 class PhysicsWorld:
     """The arm, the table and the objects of one task, in PhysX on the CPU."""
 
-    def __init__(self, twin: Twin, objects: tuple[ObjectModel, ...], substep_s: float) -> None:
+    def __init__(
+        self,
+        twin: Twin,
+        objects: tuple[ObjectModel, ...],
+        drawers: tuple[Drawer, ...],
+        substep_s: float,
+    ) -> None:
         """Take what stays the same over resets; `rebuild` makes the world."""
         self._twin = twin
         self._objects = objects
+        self._drawers = drawers
         self._substep_s = substep_s
         self._parts = {
             model.name: [
@@ -53,15 +61,19 @@ class PhysicsWorld:
         self.bodies: dict[str, Any] = {}
         self._entities: dict[str, Any] = {}
         self.links: dict[str, Any] = {}
+        self._cabinets: dict[str, CabinetBody] = {}
         self._touches: dict[str, tuple[float, float]] | None = None
 
-    def rebuild(self, joints_rad: Array, width_m: float, poses: dict[str, Array]) -> None:
+    def rebuild(
+        self, joints_rad: Array, width_m: float, poses: dict[str, Array], drawer_open: float = 0.0
+    ) -> None:
         """Make a fresh world, at rest.
 
         Args:
             joints_rad: `(7,)` arm joint positions.
             width_m: opening between the fingers.
-            poses: `T_base_object` by object name.
+            poses: `T_base_object` by the name of an object or cabinet.
+            drawer_open: the opened fraction of every drawer's travel.
         """
         physx.set_shape_config(contact_offset=0.02, rest_offset=0.0)
         physx.set_body_config(
@@ -75,8 +87,14 @@ class PhysicsWorld:
         self._entities = {}
         self._names: dict[Any, str] = {}
         self._touches = None
+        self._cabinets = {}
         for model in self._objects:
             self._add_object(model, poses[model.name])
+        for drawer in self._drawers:
+            cabinet = CabinetBody(self._scene, drawer, poses[drawer.name], drawer_open)
+            self._cabinets[drawer.handle_name] = cabinet
+            self._entities |= {name: link.entity for name, link in cabinet.links.items()}
+            self._names |= {link: name for name, link in cabinet.links.items()}
         self._add_arm(self._twin.arm, joints_rad, width_m)
 
     def step(self) -> None:
@@ -116,6 +134,8 @@ class PhysicsWorld:
 
     def velocity(self, name: str) -> tuple[Array, Array]:
         """Return the linear (m/s) and angular (rad/s) velocity of an object, base frame."""
+        if name in self._cabinets:
+            return self._cabinets[name].velocity_m_per_s, np.zeros(3)
         body = self.bodies.get(name)
         if body is None or not hasattr(body, "linear_velocity"):
             return np.zeros(3), np.zeros(3)

@@ -14,10 +14,10 @@ import sapien
 import sapien.render
 from mani_skill.render.shaders import PREBUILT_SHADER_CONFIGS, set_shader_pack
 from numpy.typing import NDArray
-from rlco_calibration.twin import CameraModel, ObjectModel, Twin
+from rlco_calibration.twin import CameraModel, Drawer, ObjectModel, Twin
 from rlco_datasets.frames import pose_matrix
 
-from rlco_trainer.twin import robot, shapes
+from rlco_trainer.twin import cabinet, robot, shapes
 from rlco_trainer.twin.physics import TABLE_THICKNESS_M, sapien_pose
 
 UInt8Image = NDArray[np.uint8]
@@ -40,9 +40,11 @@ OPTICAL_TO_SAPIEN = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0
 
 
 class Renderer:
-    """Draws the bench of a twin with the objects of one task."""
+    """Draws the bench of a twin with the objects and drawers of one task."""
 
-    def __init__(self, twin: Twin, objects: tuple[ObjectModel, ...]) -> None:
+    def __init__(
+        self, twin: Twin, objects: tuple[ObjectModel, ...], drawers: tuple[Drawer, ...]
+    ) -> None:
         """Load meshes, lights and backdrop; the first in a process takes seconds."""
         self._scene = sapien.Scene([sapien.render.RenderSystem(sapien.Device("cpu"))])
         self._scene.set_ambient_light(list(twin.lighting.ambient))
@@ -59,6 +61,13 @@ class Renderer:
             self._entities[model.name] = self._add(
                 [_shape(part, model.colour) for part in shapes.parts(model)]
             )
+        for drawer in drawers:
+            self._entities[drawer.name] = self._add(
+                [_shape(part, drawer.colour) for part in cabinet.cabinet_parts(drawer)]
+            )
+            sliding = [_shape(part, drawer.colour) for part in cabinet.drawer_parts(drawer)]
+            bar = [_shape(part, drawer.handle_colour) for part in cabinet.handle_parts(drawer)]
+            self._entities[drawer.handle_name] = self._add(sliding + bar)
         self._add(_surroundings(twin))
 
     def camera(self, model: CameraModel, size: tuple[int, int], K: Any) -> Camera:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import sapien
 import sapien.physx as physx
 from mani_skill import PACKAGE_ASSET_DIR
 from numpy.typing import NDArray
+from rlco_datasets.frames import rotation_vector
 from sapien.wrapper.urdf_loader import URDFLoader
 
 Array = NDArray[np.float64]
@@ -124,13 +124,3 @@ class Kinematics:
 def pose_array(pose: Any) -> Array:
     """Return a SAPIEN pose as a `(4, 4)` float64 matrix (of single-precision numbers)."""
     return np.asarray(pose.to_transformation_matrix(), float)
-
-
-def rotation_vector(rotation: Array) -> Array:
-    """Return the rotation vector `(3,)` of a rotation matrix whose angle is well under pi."""
-    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.tolist()
-    x, y, z = zy - yz, xz - zx, yx - xy
-    sine = 0.5 * math.sqrt(x * x + y * y + z * z)
-    angle = math.atan2(sine, 0.5 * (xx + yy + zz - 1.0))
-    scale = 0.5 * angle / sine if sine > 1e-9 else 0.5
-    return np.array([x * scale, y * scale, z * scale])

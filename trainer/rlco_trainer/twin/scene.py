@@ -8,13 +8,14 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rlco_calibration.twin import ObjectModel, Twin
+from rlco_calibration.twin import Drawer, ObjectModel, Twin
 from rlco_datasets.contract import Contract, ContractMismatchError
 from rlco_datasets.frames import apply_delta, pose_matrix, state_vector
 from rlco_datasets.images import policy_image, policy_intrinsics
 from rlco_datasets.initial_condition import InitialCondition
 
 from rlco_trainer.twin import control, robot
+from rlco_trainer.twin.cabinet import cabinet_pose
 from rlco_trainer.twin.physics import PhysicsWorld
 from rlco_trainer.twin.render import Camera, Renderer, add_noise
 from rlco_trainer.twin.tasks import Task, TaskStatus, task_named
@@ -78,10 +79,10 @@ class TwinScene:
         self.twin, self.contract, self.seed = twin, contract, seed
         self.task = task_named(task)
         self.initial_states = twin.task(task)
-        self._objects = task_objects(twin, self.task)
+        self._objects, self._drawers = task_models(twin, self.task)
         self._substeps = max(1, round(contract.period_s * PHYSICS_RATE_HZ))
         self._substep_s = contract.period_s / self._substeps
-        self._world = PhysicsWorld(twin, self._objects, self._substep_s)
+        self._world = PhysicsWorld(twin, self._objects, self._drawers, self._substep_s)
         self._kinematics = robot.Kinematics()
         self._follower = control.TargetFollower(twin.arm, self._substep_s)
         if renderer is None and images != "none":
@@ -94,10 +95,12 @@ class TwinScene:
         """Put everything where the initial condition says: tool down, gripper open, at rest.
 
         Raises:
-            ValueError: if the condition is of another task, or misses or adds an object.
+            ValueError: if the condition is of another task, or misses or adds an object. Cabinets
+                that it does not place stand where the twin says.
         """
-        expected = {model.name for model in self._objects}
-        given = {item.name: item.T_base_object for item in initial.objects}
+        given = {model.name: cabinet_pose(model) for model in self._drawers}
+        given |= {item.name: item.T_base_object for item in initial.objects}
+        expected = {model.name for model in (*self._objects, *self._drawers)}
         if initial.task != self.task.name or set(given) != expected:
             raise ValueError(
                 f"initial condition {initial.name!r} is of task {initial.task!r} with objects "
@@ -112,7 +115,8 @@ class TwinScene:
                 f"{initial.tcp_position_m} with the tool down"
             )
         self.initial, self._joint_target = initial, joints
-        self._world.rebuild(joints, self.contract.gripper_max_width_m, given)
+        width_m = self.contract.gripper_max_width_m
+        self._world.rebuild(joints, width_m, given, initial.drawer_open)
         self.T_base_target = control.clip_to_workspace(self.T_base_tcp, self.twin.workspace)
         self._follower.reset(self.T_base_target)
         self._steps = 0
@@ -196,15 +200,15 @@ class TwinScene:
 
         State (10); vector to the commanded target (3); for the point the hand has to go to and the
         one the object has to go to: position (3) and vector from the TCP (3); vector between the
-        two (3); the first object's velocity (3), angular velocity (3) and yaw as sine and cosine of
+        two (3); the moved object's velocity (3), angular velocity (3) and yaw as sine and cosine of
         four times the angle (2); finger forces on it, squashed (2); furthest milestone (1) and
         held time (1) as fractions.
         """
         hand, goal = self.task.points(self)
         tcp = self.T_base_tcp[:3, 3]
-        first = self.task.objects[0]
-        linear, angular = self._world.velocity(first)
-        yaw = 4 * object_yaw_rad(self.object_pose(first))
+        moved = self.task.moved
+        linear, angular = self._world.velocity(moved)
+        yaw = 4 * object_yaw_rad(self.object_pose(moved))
         parts: list[NDArray[np.floating] | list[float]] = [
             self.state,
             self.T_base_target[:3, 3] - tcp,
@@ -216,7 +220,7 @@ class TwinScene:
             linear,
             angular,
             [np.sin(yaw), np.cos(yaw)],
-            np.tanh(np.array(self.touch_force_n(first)) / 10.0),
+            np.tanh(np.array(self.touch_force_n(moved)) / 10.0),
             [(self._furthest + 1) / len(self.task.milestones)],
             [min(self.status().held_s / max(self.task.hold_s, 1e-9), 1.0)],
         ]
@@ -248,8 +252,11 @@ class TwinScene:
         return self._steps * self.contract.period_s
 
     def object_poses(self) -> dict[str, Array]:
-        """Return `T_base_object` of every object by name."""
-        return {model.name: self._world.pose(model.name) for model in self._objects}
+        """Return `T_base_object` of every object, cabinet and handle by name."""
+        names = [model.name for model in self._objects]
+        for drawer in self._drawers:
+            names += [drawer.name, drawer.handle_name]
+        return {name: self._world.pose(name) for name in names}
 
     def object_pose(self, name: str) -> Array:
         """Return `T_base_object` of one object."""
@@ -275,7 +282,7 @@ class SceneRenderer:
     def __init__(self, twin: Twin, contract: Contract, task: str, images: ImageMode) -> None:
         """Build the render scene; see `TwinScene` for `images`."""
         self._contract, self._images, self._twin = contract, images, twin
-        self._renderer = Renderer(twin, task_objects(twin, task_named(task)))
+        self._renderer = Renderer(twin, *task_models(twin, task_named(task)))
         self._source: dict[str, Camera] = {}
         self._policy: dict[str, Camera] = {}
         for spec in contract.cameras:
@@ -312,6 +319,13 @@ class SceneRenderer:
         return add_noise(self._source[name].picture(), model.noise_std, rng)
 
 
-def task_objects(twin: Twin, task: Task) -> tuple[ObjectModel, ...]:
-    """Return the twin's models of a task's objects; raises `TwinError` if one is missing."""
-    return tuple(twin.object_model(name) for name in task.objects)
+def task_models(twin: Twin, task: Task) -> tuple[tuple[ObjectModel, ...], tuple[Drawer, ...]]:
+    """Return the twin's models of a task's objects and drawers.
+
+    Raises:
+        TwinError: if one is missing.
+    """
+    return (
+        tuple(twin.object_model(name) for name in task.objects),
+        tuple(twin.drawer(name) for name in task.drawers),
+    )

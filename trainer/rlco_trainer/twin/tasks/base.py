@@ -88,7 +88,15 @@ class Task(Protocol):
 
     @property
     def objects(self) -> tuple[str, ...]:
-        """The names of the objects (or drawers) of the twin that it needs."""
+        """The names of the twin's objects that it needs."""
+
+    @property
+    def drawers(self) -> tuple[str, ...]:
+        """The names of the twin's drawers that it needs."""
+
+    @property
+    def moved(self) -> str:
+        """The name of what is to be moved: an object, or a drawer's handle."""
 
     @property
     def milestones(self) -> tuple[str, ...]:

@@ -28,6 +28,8 @@ class PickAndPlace:
 
     name: str = "pick_and_place"
     objects: tuple[str, ...] = (CUBE, BOWL)
+    drawers: tuple[str, ...] = ()
+    moved: str = CUBE
     milestones: tuple[str, ...] = ("reached", "grasped", "lifted", "over_bowl", "success")
     hold_s: float = 0.5
 

@@ -29,6 +29,8 @@ class PushCube:
 
     name: str = "push_cube"
     objects: tuple[str, ...] = (CUBE, GOAL)
+    drawers: tuple[str, ...] = ()
+    moved: str = CUBE
     milestones: tuple[str, ...] = ("reached", "pushed", "on_goal", "success")
     hold_s: float = 0.5
 

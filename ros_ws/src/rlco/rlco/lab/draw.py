@@ -1,9 +1,9 @@
 """Draws a hidden lab: a bench like the one that was measured, and different everywhere.
 
 What the gap does at 1 (scaled by it): the camera stands 2-3 cm and about 2 degrees off, every
-colour and the light differ, friction drops to about .6 of what was measured, masses by up to a
-quarter, the arm is softer, follows with a lag and a delay, and the camera has noise. Geometry and
-tasks stay: a ruler measures those well.
+colour and the light differ, friction drops to about .6 of what was measured (a drawer's joint has
+about twice of it), masses by up to a quarter, the arm is softer, follows with a lag and a delay,
+and the camera has noise. Geometry and tasks stay: a ruler measures those well.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rlco_calibration.twin import (
     ArmController,
     CameraModel,
+    Drawer,
     Lighting,
     Provenance,
     Twin,
@@ -35,6 +36,8 @@ LIGHT_TURN_RAD = 0.3
 FRICTION_FACTOR = (0.5, 0.7)
 MASS_FACTOR = (0.75, 1.25)
 STIFFNESS_FACTOR = (0.7, 0.9)
+JOINT_FRICTION_FACTOR = (1.5, 2.5)
+JOINT_DAMPING_FACTOR = (1.2, 2.0)
 ARM_GAIN = (0.82, 0.92)
 ARM_DELAY_S = (0.02, 0.04)
 NOISE_STD = (2.0, 4.0)
@@ -75,16 +78,7 @@ def draw_lab(twin: Twin, *, seed: int, gap: float = 1.0) -> Twin:
             )
             for model in twin.objects
         ),
-        drawers=tuple(
-            replace(
-                drawer,
-                colour=dice.colour(drawer.colour),
-                handle_colour=dice.colour(drawer.handle_colour),
-                joint_friction_n=_rounded(drawer.joint_friction_n * dice.factor((1.5, 2.5))),
-                mass_kg=_rounded(drawer.mass_kg * mass),
-            )
-            for drawer in twin.drawers
-        ),
+        drawers=tuple(_drawer(drawer, seed, gap, friction, mass) for drawer in twin.drawers),
         arm=_arm(twin.arm, dice),
         lighting=_lighting(twin.lighting, dice),
         provenance=(
@@ -133,6 +127,21 @@ def _camera(camera: CameraModel, dice: _Dice) -> CameraModel:
         position_m=_vector(np.asarray(camera.position_m) + shift),
         quaternion_wxyz=(w, x, y, z),
         noise_std=_rounded(camera.noise_std + dice.amount(NOISE_STD)),
+    )
+
+
+def _drawer(drawer: Drawer, seed: int, gap: float, friction: float, mass: float) -> Drawer:
+    # Dice of its own: a lab is the same whether its bench has drawers or not.
+    dice = _Dice(np.random.default_rng([seed, 0xD2A3, *drawer.name.encode()]), gap)
+    joint, damping = dice.factor(JOINT_FRICTION_FACTOR), dice.factor(JOINT_DAMPING_FACTOR)
+    return replace(
+        drawer,
+        colour=dice.colour(drawer.colour),
+        handle_colour=dice.colour(drawer.handle_colour),
+        friction=_rounded(drawer.friction * friction),
+        joint_friction_n=_rounded(drawer.joint_friction_n * joint),
+        joint_damping_n_s_per_m=_rounded(drawer.joint_damping_n_s_per_m * damping),
+        mass_kg=_rounded(drawer.mass_kg * mass),
     )
 
 
