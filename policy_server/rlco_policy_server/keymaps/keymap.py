@@ -175,7 +175,7 @@ class KeyMap:
             elif uses_state:
                 problems.append(f"{key}: missing; float ({size},)")
         instruction = self._text(fields, self.instruction, problems)
-        seen |= {self.instruction, self.session, self.contract_id, *self.unused}
+        seen |= {self.instruction, *filter(None, (self.session, self.contract_id)), *self.unused}
         problems += [f"{show(key)}: unknown" for key in fields if key not in seen]
         if problems:
             raise KeyMapError(
