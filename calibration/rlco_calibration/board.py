@@ -35,10 +35,10 @@ class Board:
     `square_m` is what was measured on the print, not what was asked of the printer.
     """
 
-    columns: int = 6
-    rows: int = 5
-    square_m: float = 0.04
-    marker_m: float = 0.03
+    columns: int = 5
+    rows: int = 4
+    square_m: float = 0.05
+    marker_m: float = 0.038
     dictionary: str = "4X4_50"
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ class Board:
             the corners found; none where the board is not seen.
         """
         grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if frame.ndim == 3 else frame
-        corners, ids, marker_corners, marker_ids = self._detector.detectBoard(grey)
+        corners, ids, _, marker_ids = self._detector.detectBoard(grey)
         height, width = grey.shape[:2]
         markers = 0 if marker_ids is None else len(marker_ids)
         if ids is None or len(ids) == 0:

@@ -58,7 +58,7 @@ class HandEye:
     X: Array
     Y: Array
     covariance: Array
-    covariance_Y: Array
+    mount_covariance: Array
     degrees: float
     lens: Lens
     lens_std: Array
@@ -168,14 +168,14 @@ def require_turns(A: Array, least_deg: float = 8.0) -> None:
     spread = np.degrees(np.linalg.svd(vectors - vectors.mean(axis=0))[1] / np.sqrt(len(A)))
     if spread[0] < least_deg:
         raise CalibrationError(
-            f"all poses of the hand are nearly parallel (they turn by {spread[0]:.1f} degrees rms): "
-            "the camera's position cannot be found. Turn the hand by 20 to 40 degrees about "
+            f"all poses of the hand are nearly parallel (they turn by {spread[0]:.1f} degrees "
+            "rms): the camera's position cannot be found. Turn the hand by 20 to 40 degrees about "
             "different axes between captures."
         )
     if spread[1] < least_deg / 2:
         raise CalibrationError(
             "the hand turned about a single axis: the camera's position along it cannot be found. "
-            f"Turn about a second axis too (rms {spread[0]:.1f} and {spread[1]:.1f} degrees so far)."
+            f"Turn about a second axis too ({spread[0]:.1f} and {spread[1]:.1f} degrees rms so far)."
         )
 
 
@@ -223,7 +223,7 @@ def calibrate(
         X=refined.X,
         Y=refined.Y,
         covariance=refined.covariance[:6, :6],
-        covariance_Y=refined.covariance[6:12, 6:12],
+        mount_covariance=refined.covariance[6:12, 6:12],
         degrees=refined.fit.degrees,
         lens=refined.lens,
         lens_std=lens_std,

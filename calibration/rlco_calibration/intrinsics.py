@@ -111,8 +111,8 @@ def calibrate(
     usable = [(i, view) for i, view in enumerate(views) if board.usable(view)]
     if len(usable) < MIN_VIEWS:
         raise CalibrationError(
-            f"{len(usable)} of {len(views)} views show at least {MIN_CORNERS} corners of the board, "
-            f"{MIN_VIEWS} are needed. Capture more, with the board larger in the frame."
+            f"{len(usable)} of {len(views)} views show at least {MIN_CORNERS} corners of the "
+            f"board, {MIN_VIEWS} are needed. Capture more, with the board larger in the frame."
         )
     size = views[0].size
     kept, lens, rejected_views, rejected_corners = _reject(board, usable, size)

@@ -1,0 +1,112 @@
+"""Moves of the arm for a calibration: slow, in small steps, inside a box, ending at rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rlco_datasets.frames import apply_delta, delta_between, pose_matrix
+
+from rlco_calibration.errors import CalibrationError
+from rlco_calibration.port import BenchPort, Reading
+
+Array = NDArray[np.float64]
+
+TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
+"""Rotation of the TCP in the base frame when the tool points down."""
+STILL_M, STILL_RAD = 2e-4, 1e-3
+
+
+class UnrestError(CalibrationError):
+    """The arm does not come to rest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """Longest step per control period, and how long to wait for rest."""
+
+    step_m: float = 0.03
+    step_rad: float = 0.1
+    settle_periods: int = 20
+
+
+def steps(start: Array, goal: Array, pace: Pace) -> list[Array]:
+    """Return targets `(4, 4)` on the straight way from `start` to `goal`, `goal` last."""
+    delta = delta_between(start, goal)
+    longest = max(
+        float(np.linalg.norm(delta[:3])) / pace.step_m,
+        float(np.linalg.norm(delta[3:])) / pace.step_rad,
+    )
+    count = max(int(np.ceil(longest)), 1)
+    return [apply_delta(start, delta * i / count) for i in range(1, count)] + [goal]
+
+
+def go(port: BenchPort, start: Array, goal: Array, *, width_m: float, pace: Pace) -> Reading:
+    """Drive from the target `start` to `goal` and wait until the arm rests.
+
+    Raises:
+        UnrestError: if the arm still moves after the pace's `settle_periods`.
+    """
+    for target in steps(start, goal, pace):
+        port.command(target, width_m)
+    return settle(port, goal, width_m=width_m, pace=pace)
+
+
+def settle(port: BenchPort, goal: Array, *, width_m: float, pace: Pace) -> Reading:
+    """Repeat a target until the measured pose stays where it is."""
+    before = port.read()
+    for _ in range(pace.settle_periods):
+        port.command(goal, width_m)
+        now = port.read()
+        moved = delta_between(before.T_base_tcp, now.T_base_tcp)
+        if np.linalg.norm(moved[:3]) < STILL_M and np.linalg.norm(moved[3:]) < STILL_RAD:
+            return now
+        before = now
+    raise UnrestError(
+        f"the arm still moves {pace.settle_periods} control periods after its last target "
+        f"{np.round(goal[:3, 3], 3).tolist()} m. Is something pushing it, or is the target out of "
+        "reach?"
+    )
+
+
+def touch(
+    port: BenchPort,
+    x_m: float,
+    y_m: float,
+    *,
+    start: Array,
+    above_m: float,
+    deepest_m: float,
+    step_m: float = 0.001,
+) -> tuple[float, Array]:
+    """Lower the closed fingers until they stand on something; return that height and the target.
+
+    The arm goes to `above_m` first, then down in steps of `step_m`; contact is where the measured
+    height stays behind a target that goes on.
+
+    Raises:
+        CalibrationError: if nothing was touched before `deepest_m`.
+    """
+    high = pose_matrix([x_m, y_m, above_m], TOOL_DOWN)
+    pace = Pace()
+    go(port, start, high, width_m=0.0, pace=pace)
+    target = high.copy()
+    heights = [port.read().T_base_tcp[2, 3]]
+    stalled = 0
+    while target[2, 3] > deepest_m:
+        target = target.copy()
+        target[2, 3] -= step_m
+        port.command(target, 0.0)
+        heights.append(port.read().T_base_tcp[2, 3])
+        fell = heights[-2] - heights[-1]
+        started = above_m - heights[-1] > 5 * step_m
+        stalled = stalled + 1 if started and fell < 0.3 * step_m else 0
+        if stalled >= 3:
+            height = float(np.median(heights[-3:]))
+            go(port, target, high, width_m=0.0, pace=pace)
+            return height, high
+    raise CalibrationError(
+        f"nothing was touched at ({x_m:.3f}, {y_m:.3f}) m down to {deepest_m:.3f} m. Is the table "
+        "lower than that, or does a workspace limit stop the arm above it?"
+    )

@@ -1,0 +1,151 @@
+"""The table, the objects and the drawer: by touch, by board, or by ruler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from rlco_calibration.errors import CalibrationError
+from rlco_calibration.estimate import interval
+from rlco_calibration.results import Quantities, Quantity
+
+Array = NDArray[np.float64]
+
+TIP_M = 0.00945
+"""From the TCP down to the tips of the Franka hand's closed fingers, tool pointing down."""
+TOUCH_STD_M = 0.0002
+"""Trust in one touch beyond the spread of several: compliance and the step of the descent."""
+LEVEL_RAD = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Touches:
+    """TCP positions (m, base frame) at which the closed fingers stood on the table, tool down."""
+
+    positions_m: tuple[tuple[float, float, float], ...]
+    tip_m: float = TIP_M
+
+
+def table_height(touches: Touches, *, board_m: tuple[float, float] | None = None) -> Quantities:
+    """Return the table's height from at least four touches, and say if it is not level.
+
+    Args:
+        touches: where the fingers touched.
+        board_m: height and std of the table by a board that lay on it; combined by weights.
+
+    Raises:
+        CalibrationError: if touches are too few, in one line, or contradict one another.
+    """
+    points = np.array(touches.positions_m)
+    if len(points) < 4:
+        raise CalibrationError(f"{len(points)} touches of the table, at least 4 are needed")
+    design = np.column_stack([points[:, :2] - points[:, :2].mean(axis=0), np.ones(len(points))])
+    if np.linalg.svd(design[:, :2])[1][1] < 0.05:
+        raise CalibrationError("the touches lie in one line: spread them over the table")
+    plane, *_ = np.linalg.lstsq(design, points[:, 2], rcond=None)
+    residual = points[:, 2] - design @ plane
+    if np.abs(residual).max() > 0.003:
+        worst = int(np.argmax(np.abs(residual)))
+        raise CalibrationError(
+            f"touch {worst + 1} at ({points[worst, 0]:.3f}, {points[worst, 1]:.3f}) m is "
+            f"{residual[worst] * 1000:+.1f} mm off the plane of the others. Was there something on "
+            "the table? Touch again."
+        )
+    degrees = len(points) - 3
+    spread = float(np.sqrt(residual @ residual / degrees))
+    std = float(np.hypot(spread / np.sqrt(len(points)), TOUCH_STD_M))
+    height = float(plane[2]) - touches.tip_m
+    source = f"{len(points)} touches with the closed fingers, {spread * 1000:.2f} mm rms"
+    notes = []
+    slope = float(np.hypot(*plane[:2]))
+    if slope > LEVEL_RAD:
+        notes.append(
+            f"the table slopes by {slope * 1000:.0f} mm/m; the twin's table is level. Level the "
+            "table, or the robot."
+        )
+    if board_m is not None:
+        other, other_std = board_m
+        if abs(other - height) > 4 * np.hypot(std, other_std):
+            notes.append(
+                f"the board says {other * 1000:.1f} mm, the touches {height * 1000:.1f} mm: more "
+                "than their uncertainties allow. Check the board's thickness and the finger tips."
+            )
+    low, high = interval(height, std, degrees)
+    quantity = Quantity(
+        name="table.height_m", value=height, std=std, low=low, high=high, source=source
+    )
+    return Quantities(quantities=(quantity,), notes=tuple(notes))
+
+
+def drawer_travel(name: str, closed_m: Array, opened_m: Array) -> Quantities:
+    """Return a drawer's travel from touches of its handle, `(N, 3)` closed and `(M, 3)` open.
+
+    Raises:
+        CalibrationError: if there are not at least two touches of each.
+    """
+    if min(len(closed_m), len(opened_m)) < 2:
+        raise CalibrationError(f"drawer {name!r}: touch the handle at least twice in each position")
+    spread = np.hypot(closed_m.std(axis=0, ddof=1).max(), opened_m.std(axis=0, ddof=1).max())
+    count = min(len(closed_m), len(opened_m))
+    std = float(np.hypot(spread / np.sqrt(count), TOUCH_STD_M))
+    travel = float(np.linalg.norm(opened_m.mean(axis=0) - closed_m.mean(axis=0)))
+    half = float(student.ppf(0.975, 2 * count - 2)) * std
+    quantity = Quantity(
+        name=f"drawers.{name}.travel_m",
+        value=travel,
+        std=std,
+        low=travel - half,
+        high=travel + half,
+        source=f"{len(closed_m)} + {len(opened_m)} touches of the handle, closed and open",
+    )
+    return Quantities(quantities=(quantity,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RulerEntry:
+    """One number by hand: the path of its field in the twin, value, and how well it was read.
+
+    Lengths in metres, masses in kilograms: `objects.cube.mass_kg`, `drawers.drawer.travel_m`.
+    """
+
+    name: str
+    value: float
+    std: float
+    tool: str = "ruler"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ruler:
+    """A file of numbers measured by hand, for those who prefer a ruler."""
+
+    entries: tuple[RulerEntry, ...]
+
+    def quantities(self) -> Quantities:
+        """Return them as measured numbers.
+
+        Raises:
+            CalibrationError: naming an entry that must be in the wrong unit.
+        """
+        found = []
+        for entry in self.entries:
+            if entry.name.endswith("_m") and abs(entry.value) > 3:
+                raise CalibrationError(
+                    f"{entry.name}: {entry.value} m is impossible on a bench. Millimetres? Give "
+                    "metres."
+                )
+            if entry.std <= 0:
+                raise CalibrationError(f"{entry.name}: std must be positive, got {entry.std}")
+            found.append(
+                Quantity(
+                    name=entry.name,
+                    value=entry.value,
+                    std=entry.std,
+                    low=entry.value - 1.96 * entry.std,
+                    high=entry.value + 1.96 * entry.std,
+                    source=f"measured by hand ({entry.tool})",
+                )
+            )
+        return Quantities(quantities=tuple(found))

@@ -1,0 +1,49 @@
+"""Finds the simulator that replays motions: whatever is installed under `rlco.simulators`.
+
+The trainer registers its twin there. Calibration itself does not import the trainer, so that a
+robot PC can calibrate cameras without a simulator.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from rlco_datasets.contract import Contract
+
+from rlco_calibration.errors import CalibrationError
+from rlco_calibration.recording import Simulator
+from rlco_calibration.twin import Twin
+
+GROUP = "rlco.simulators"
+
+
+class TwinSimulator(Simulator, Protocol):
+    """A simulator, its grid of time, and its view of a twin."""
+
+    @property
+    def substep_s(self) -> float:
+        """The grid of delays that the simulation tells apart."""
+
+    def picture(
+        self, twin: Twin, camera: str, T_base_tcp: NDArray[np.float64]
+    ) -> NDArray[np.uint8]:
+        """Return a camera's frame `(H, W, 3)` RGB of the twin with the arm at a pose."""
+
+
+def simulator(contract: Contract) -> TwinSimulator:
+    """Return the installed simulator for a contract.
+
+    Raises:
+        CalibrationError: if there is none.
+    """
+    found = list(entry_points(group=GROUP))
+    if not found:
+        raise CalibrationError(
+            "no simulator is installed to replay motions in the twin. Install the trainer with its "
+            "simulation (rlco-trainer[sim]), or copy the folder to a machine that has it."
+        )
+    made: TwinSimulator = found[0].load()(contract)
+    return made

@@ -1,0 +1,77 @@
+"""The simulated lab as a `BenchPort`, in this process: for grading and tests without ROS."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from rlco_calibration.board import Board
+from rlco_calibration.port import BoardPlace, Reading
+from rlco_calibration.twin import Twin
+from rlco_datasets.contract import Contract
+from rlco_datasets.initial_condition import InitialCondition
+
+from rlco.lab.bench import SimulatedBench
+from rlco.lab.board_view import BoardView, drawn_mounts
+
+Array = NDArray[np.float64]
+
+
+class LabBoard:
+    """The lab's printed board, and where its people have put it."""
+
+    def __init__(self, twin: Twin, board: Board) -> None:
+        """Take the lab's hidden twin, which says what its cameras see."""
+        self._mounts = drawn_mounts(twin, board)
+        self._views = {c.name: BoardView(c, twin.lighting, board) for c in twin.cameras}
+        self._rng = np.random.default_rng(0)
+        self.place: BoardPlace = "none"
+
+    def shown(self, camera: str, frame: NDArray[np.uint8], T_base_tcp: Array) -> NDArray[np.uint8]:
+        """Return a camera's frame with the board in it, where it is in view."""
+        if self.place == "none":
+            return frame
+        held = self.place == "gripper"
+        pose = T_base_tcp @ self._mounts.T_tcp_board if held else self._mounts.T_base_board
+        return self._views[camera].draw(frame, pose, self._rng)
+
+
+class LabPort:
+    """A bench in this process."""
+
+    def __init__(self, bench: SimulatedBench, board: LabBoard, contract: Contract) -> None:
+        """Take a bench that was reset."""
+        self._bench, self._board, self._contract = bench, board, contract
+
+    def read(self) -> Reading:
+        """Return the arm's state now."""
+        scene = self._bench.scene
+        return Reading(
+            stamp_ns=self._bench.stamp_ns,
+            T_base_tcp=scene.T_base_tcp,
+            width_m=scene.gripper_width_m,
+        )
+
+    def frame(self, camera: str) -> tuple[int, NDArray[np.uint8]]:
+        """Return a frame with the board in it."""
+        scene = self._bench.scene
+        shown = self._board.shown(camera, scene.source_frame(camera), scene.T_base_tcp)
+        return self._bench.stamp_ns, shown
+
+    def objects(self) -> dict[str, Array]:
+        """Return `T_base_object` by name."""
+        return dict(self._bench.scene.object_poses())
+
+    def command(self, T_base_target: Array, width_m: float) -> None:
+        """Go on by one control period."""
+        stamp_ns = self._bench.stamp_ns
+        self._bench.offer_pose(stamp_ns, T_base_target)
+        self._bench.offer_width(stamp_ns, width_m)
+        self._bench.advance()
+
+    def place_board(self, where: BoardPlace) -> None:
+        """Have the board put somewhere."""
+        self._board.place = where
+
+    def lay_out(self, condition: InitialCondition) -> None:
+        """Have the objects put in place; the arm goes to the condition's start."""
+        self._bench.reset(condition)
