@@ -104,7 +104,7 @@ def test_websockets_need_the_key_too(
             refused(refusal.value, 401, "no_valid_key")
         key = {"Authorization": f"Api-Key {keys['infer']}"}  # as openpi's client sends it
         with http.websocket_connect("/v1/stream", headers=key) as socket:
-            assert "policies" in json.loads(socket.receive_text())
+            assert "metadata" in json.loads(socket.receive_text())
 
 
 def test_a_web_page_of_another_host_is_refused(

@@ -56,8 +56,8 @@ def replay(
         garbled[name] = agreement(recorded, altered).relative_error
         if garbled[name] < BETTER * fit.relative_error:
             findings.append(
-                f"the actions fit {fit.relative_error / garbled[name]:.1f} times better if {name}: "
-                "the server, or the data the policy was trained on, has it so"
+                f"the relative error falls from {fit.relative_error:.3f} to {garbled[name]:.3f} if "
+                f"{name}: the server, or the data the policy was trained on, has it so"
             )
     findings += _action_findings(fit)
     direct = None
