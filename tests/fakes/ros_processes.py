@@ -51,6 +51,16 @@ class NodeProcess:
         return code
 
 
+def children_of(pid):
+    """The process ids of a process's children."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
+
+
 @contextlib.contextmanager
 def nodes(*processes):
     """Kill what is left of the processes at the end."""

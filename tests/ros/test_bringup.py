@@ -1,6 +1,5 @@
 """The description of the graphs, `rlco-up`, and the launch files over it."""
 
-import contextlib
 import importlib.util
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from rlco import bringup, parameters, up
 from rlco.bringup import GRAPHS, ArgumentError, NodeSpec
 from rlco.resources import data_file
 from rlco_datasets.contract import franka_compact, franka_third_person
-from ros_processes import client
+from ros_processes import children_of, client
 from ros_studies import write_study
 
 PACKAGE = Path(__file__).parents[2] / "ros_ws" / "src" / "rlco"
@@ -349,12 +348,3 @@ def ended(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
-
-
-def children_of(pid):
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # ended meanwhile
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(stat.parent.name))
-    return found

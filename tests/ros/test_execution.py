@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rlco.core.driver import Observed, PolicyDriver
-from rlco.core.scheduler import ActionScheduler, ChunkError
+from rlco.core.latency import MotionWatch, summary_ms
+from rlco.core.scheduler import (
+    BLENDINGS,
+    ActionScheduler,
+    ChunkError,
+    EnsemblingScheduler,
+    scheduler_for,
+)
 from rlco.core.targets import TargetIntegrator, UnsafeActionError
 from rlco_datasets.contract import franka_compact, franka_third_person
 from rlco_datasets.frames import delta_between, pose_matrix
@@ -144,7 +151,7 @@ def test_a_workspace_inside_out_is_refused():
 def test_in_lock_step_the_policy_is_asked_once_a_chunk():
     asked = []
 
-    def ask(observation, step):
+    def ask(observation, step, ahead):
         asked.append((observation.stamp_ns // P, step))
         assert observation.state.shape == (10,)
         return chunk()
@@ -179,7 +186,7 @@ class OneByOne:
 def test_by_the_wall_clock_a_late_answer_holds_and_then_skips_ahead():
     executor = OneByOne()
     driver = PolicyDriver(
-        CONTRACT, integrator(), lambda seen, step: chunk(), executor=executor, lead_steps=1
+        CONTRACT, integrator(), lambda seen, step, ahead: chunk(), executor=executor, lead_steps=1
     )
     for step in (0, 1):  # nothing answered yet
         assert driver.step(observed(step)).T_base_target == pytest.approx(START)
@@ -195,7 +202,7 @@ def test_by_the_wall_clock_a_late_answer_holds_and_then_skips_ahead():
 def test_an_error_of_the_background_request_reaches_the_caller():
     executor = OneByOne()
 
-    def ask(seen, step):
+    def ask(seen, step, ahead):
         raise ValueError("server down")
 
     driver = PolicyDriver(CONTRACT, integrator(), ask, executor=executor)
@@ -203,3 +210,97 @@ def test_an_error_of_the_background_request_reaches_the_caller():
     executor.finish()
     with pytest.raises(ValueError, match="server down"):
         driver.step(observed(1))
+
+
+def constant(value):
+    actions = np.zeros((CONTRACT.horizon, 7))
+    actions[:, 0] = value
+    return actions
+
+
+def test_ensembling_averages_what_covers_the_time_oldest_first():
+    scheduler = EnsemblingScheduler(CONTRACT, decay=0.5)
+    assert scheduler.needs_chunk(0)
+    scheduler.accept(constant(1.0), 0)
+    scheduler.accept(constant(2.0), 2 * P)
+    assert scheduler.needs_chunk(2 * P)
+    assert scheduler.action(1 * P)[0] == pytest.approx(1.0)
+    weights = np.exp([0.0, -0.5])
+    assert scheduler.action(3 * P)[0] == pytest.approx(weights @ [1.0, 2.0] / weights.sum())
+    assert scheduler.action(5 * P)[0] == pytest.approx(2.0)
+    assert scheduler.action(6 * P) is None
+    scheduler.clear()
+    assert scheduler.action(3 * P) is None
+
+
+@given(st.lists(st.floats(-0.01, 0.01), min_size=1, max_size=12), st.floats(0, 2))
+def test_an_ensemble_stays_between_its_chunks(values, decay):
+    scheduler = EnsemblingScheduler(CONTRACT, decay=decay)
+    for number, value in enumerate(values):
+        scheduler.accept(constant(value), number * P)
+        recent = values[max(0, number + 1 - CONTRACT.horizon) : number + 1]
+        action = scheduler.action(number * P)
+        assert min(recent) - 1e-12 <= action[0] <= max(recent) + 1e-12
+
+
+def test_what_is_ahead_is_what_no_answer_would_change():
+    scheduler = ActionScheduler(CONTRACT)
+    assert scheduler.ahead(0).shape == (0, 7)
+    scheduler.accept(chunk(), 0)
+    np.testing.assert_array_equal(scheduler.ahead(P), chunk()[1:])
+    assert scheduler.ahead(9 * P).shape == (0, 7)
+
+
+def test_blendings_are_chosen_by_name():
+    kinds = {name: type(scheduler_for(name, CONTRACT)) for name in BLENDINGS}
+    assert kinds == {
+        "wait": ActionScheduler,
+        "ensemble": EnsemblingScheduler,
+        "rtc": ActionScheduler,
+    }
+    with pytest.raises(ValueError, match="got 'mix'"):
+        scheduler_for("mix", CONTRACT)
+
+
+def test_by_the_wall_clock_the_policy_learns_what_is_ahead_and_how_long_it_takes():
+    executor, told = OneByOne(), []
+
+    def ask(seen, step, ahead):
+        told.append((seen.stamp_ns // P, len(ahead.actions), ahead.delay_s))
+        return chunk()
+
+    driver = PolicyDriver(CONTRACT, integrator(), ask, executor=executor, lead_steps=2)
+    driver.step(observed(0), 1 * P)
+    executor.finish()
+    driver.step(observed(2), 3 * P)  # the answer to 0 is first used at 3: it took 3 periods
+    assert driver.delays_ns == [3 * P]
+    executor.finish()
+    assert told == [(0, 0, 0.0), (2, 2, pytest.approx(3 * CONTRACT.period_s))]
+
+
+def test_an_observation_is_asked_about_once():
+    executor = OneByOne()
+    driver = PolicyDriver(CONTRACT, integrator(), lambda *_: chunk(), executor=executor)
+    driver.step(observed(0), 0)
+    executor.finish()
+    driver.step(observed(0), 9 * P)  # the bench has said nothing new
+    assert not executor.work
+    assert driver.held == 2
+    driver.step(observed(10), 10 * P)
+    assert len(executor.work) == 1
+
+
+def test_the_motion_is_noticed_when_the_arm_has_left_its_place():
+    watch = MotionWatch()
+    assert watch.told == "no motion seen"
+    moved = START.copy()
+    watch.see(10 * P, START, 9 * P)
+    moved[0, 3] += 0.0004
+    watch.see(11 * P, moved, 9 * P)
+    assert watch.latency_ns is None
+    moved[0, 3] += 0.0002
+    for stamp in (12, 13):
+        watch.see(stamp * P, moved, 9 * P)
+    assert watch.latency_ns == 3 * P
+    assert watch.told == f"observation to motion {3 * P / 1e6:.0f} ms"
+    assert summary_ms([10_000_000, 20_000_000, 30_000_000]) == "p50 20 ms, p99 30 ms"
