@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -19,6 +19,7 @@ from rlco_trainer.conditions import draw, read_conditions
 from rlco_trainer.data import DataError
 from rlco_trainer.episodes import PolicyPackage
 from rlco_trainer.evaluate import BatchPool, Job, evaluate, write_evaluation
+from rlco_trainer.film import film
 from rlco_trainer.policies.interface import Policy
 from rlco_trainer.policies.public_weights import WeightsError
 from rlco_trainer.precision import DeviceError
@@ -173,6 +174,10 @@ class Eval:
     """YAML with a list `conditions`, for example a study; replaces --episodes and --seed."""
     json: Path | None = None
     """Where to write the outcomes."""
+    videos: Path | None = None
+    """Folder for MP4 videos of the first conditions."""
+    video_count: int = 4
+    """How many of them."""
     max_steps: int = 60
     """Time limit of an episode, control periods."""
     workers: int = 2
@@ -196,6 +201,10 @@ class Eval:
             job = Job(task=self.task, instruction=instruction, conditions=conditions)
             package = PolicyPackage.of(loaded.policy)
             result = evaluate(pool, package, [job], max_steps=self.max_steps)[self.task]
+            if self.videos is not None:
+                first = replace(job, conditions=conditions[: self.video_count])
+                made = film(pool, package, [first], self.videos, max_steps=self.max_steps)
+                print(f"{self.videos}: {len(made)} videos")
         finally:
             pool.close()
         print(f"{self.task} in {twin.name}: {result}")
