@@ -24,7 +24,7 @@ COPY calibration calibration
 COPY evaluation evaluation
 COPY trainer trainer
 RUN pip install --constraint constraints.txt \
-        ./datasets ./calibration ./evaluation "./trainer[sim]"
+        ./datasets ./calibration ./evaluation "./trainer[sim,vla]"
 
 RUN useradd --create-home rlco && install -d -o rlco /runs
 USER rlco

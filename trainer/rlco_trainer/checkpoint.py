@@ -20,13 +20,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rlco_trainer.atomic import replaced_folder, restored_folder
-from rlco_trainer.policies.compact import CompactConfig, CompactPolicy
+from rlco_trainer.policies.families import build_policy
 from rlco_trainer.policies.interface import Policy
 
 FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
 CARD = "checkpoint.yaml"
-FAMILIES = ("compact",)
 
 
 class CheckpointError(ValueError):
@@ -70,24 +69,6 @@ class LoadedCheckpoint:
     policy: Policy
     card: CheckpointCard
     checkpoint_id: str
-
-
-def build_policy(
-    family: str, contract: Contract, normalisation: Normalisation, architecture: dict[str, Any]
-) -> Policy:
-    """Return an untrained policy of a family.
-
-    Raises:
-        CheckpointError: if the family is unknown.
-        SpecError: if `architecture` is not that family's configuration.
-    """
-    if family == CompactPolicy.family:
-        config = spec.from_plain(CompactConfig, architecture, where=f"{family} architecture")
-        return CompactPolicy(contract, normalisation, config)
-    raise CheckpointError(
-        f"policy family {family!r} is unknown; this software has {list(FAMILIES)}. "
-        "Use a newer rlco, or a checkpoint of one of these."
-    )
 
 
 def save_policy(

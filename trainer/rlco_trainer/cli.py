@@ -116,10 +116,13 @@ class Stage2:
 
 @dataclass(frozen=True, kw_only=True)
 class Demos:
-    """Sim demonstrations: successful episodes of the scripted expert in a twin.
+    """Sim demonstrations: successful episodes in a twin, with the success rate of making them.
 
-    In: a twin file. Out: an episode store; an existing one of the same contract is appended to.
+    They come from the scripted expert, or with --sources from recorded demonstrations: these are
+    replayed in the twin, cut into legs that are each about one object, and the legs are moved to
+    new starts. In: a twin file. Out: an episode store; one of the same contract is appended to.
     Example: rlco-train demos --twin bench.yaml --task pick_and_place --episodes 200 --out data/sim
+    Example: rlco-train demos --twin bench.yaml --sources data/real --episodes 500 --out data/sim
     """
 
     twin: Path
@@ -132,14 +135,16 @@ class Demos:
     """Successful episodes to make."""
     contract: str = "franka_compact"
     """Name of a built-in contract, or path of a contract YAML."""
+    sources: tuple[Path, ...] = ()
+    """Stores of demonstrations to move to new starts; the scripted expert acts if none is given."""
     seed: int = 0
-    """Seed of initial conditions and of the expert's noise."""
+    """Seed of initial conditions and of the noise on what is executed."""
     workers: int = 2
     """Processes."""
 
     def run(self) -> None:
         """Make them, showing progress."""
-        count = write_demonstrations(
+        made = write_demonstrations(
             load_twin(self.twin),
             contract_named(self.contract),
             self.task,
@@ -147,8 +152,12 @@ class Demos:
             episodes=self.episodes,
             seed=self.seed,
             workers=self.workers,
+            sources=self.sources,
         )
-        print(f"{self.out}: {count} episodes")
+        print(
+            f"{self.out}: {made.in_store} episodes; {made.episodes} of {made.attempts} attempts "
+            f"solved the task ({made.success_rate:.1%})"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

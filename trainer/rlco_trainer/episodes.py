@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rlco_datasets.contract import Contract
 from rlco_datasets.initial_condition import InitialCondition
 from rlco_datasets.statistics import Normalisation
+from safetensors.torch import load, save
 
-from rlco_trainer.checkpoint import build_policy
+from rlco_trainer.policies.families import build_policy
 from rlco_trainer.policies.interface import Policy
 
 Floats = NDArray[np.float32]
@@ -27,7 +27,8 @@ class PolicyPackage:
     contract: Contract
     normalisation: Normalisation
     architecture: dict[str, Any]
-    weights: dict[str, NDArray[Any]]
+    weights: bytes
+    """The state dict as safetensors."""
     trunk_frozen: bool
 
     @staticmethod
@@ -38,14 +39,16 @@ class PolicyPackage:
             contract=policy.contract,
             normalisation=policy.normalisation,
             architecture=policy.architecture(),
-            weights={k: v.detach().cpu().numpy().copy() for k, v in policy.state_dict().items()},
+            weights=save(
+                {k: v.detach().cpu().contiguous() for k, v in policy.state_dict().items()}
+            ),
             trunk_frozen=policy.trunk_frozen,
         )
 
     def unpack(self) -> Policy:
         """Return the policy, in evaluation mode."""
         policy = build_policy(self.family, self.contract, self.normalisation, self.architecture)
-        policy.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in self.weights.items()})
+        policy.load_state_dict(load(self.weights))
         if self.trunk_frozen:
             policy.freeze_trunk()
         return policy.eval()

@@ -78,7 +78,7 @@ def token_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> dict[
 
     Returns:
         `loss` (with gradient) and the detached share of tokens that the argmax gets right,
-        `accuracy`. Equation: negative log-likelihood, as in OpenVLA (arXiv 2406.09246, section 3.2).
+        `accuracy`. Equation: negative log-likelihood, as in OpenVLA (arXiv 2406.09246, sec. 3.2).
     """
     share = weight.to(logits.dtype)
     error = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,10 +20,10 @@ from rlco_trainer import __version__
 from rlco_trainer.augment import gained, shifted
 from rlco_trainer.checkpoint import Lineage, save_policy
 from rlco_trainer.data import SIM, Balance, open_demonstrations, tensors
-from rlco_trainer.policies.compact import CompactConfig, CompactPolicy
 from rlco_trainer.policies.interface import Features
 from rlco_trainer.precision import Precision, autocast, require_device, supervised_loss
 from rlco_trainer.run_folder import CHECKPOINT, STATE, RunLog, claim, write_lineage
+from rlco_trainer.starting import starting_policy
 from rlco_trainer.training_state import (
     TrainingState,
     load_state,
@@ -41,6 +41,8 @@ Drawn = tuple[Features, Tensor, Tensor]
 class Stage1Config:
     """Everything that decides what a stage I run learns."""
 
+    init: str = ""
+    """Checkpoint to start from, of `rlco-train init` or an earlier stage; empty: new `compact`."""
     real: tuple[str, ...] = ()
     """Episode stores of real demonstrations."""
     sim: tuple[str, ...] = ()
@@ -89,8 +91,6 @@ class Stage1Config:
     """Steps between saved resume states."""
     log_every: int = 20
     """Steps between lines of metrics."""
-    policy: CompactConfig = field(default_factory=CompactConfig)
-    """Sizes and exploration of the network."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -126,15 +126,18 @@ class Stage1Run:
             config.real, config.sim, held_out=config.held_out, real_limit=config.real_limit
         )
         torch.manual_seed(config.seed)
-        self.policy = CompactPolicy(self.data.contract, self.data.normalisation, config.policy)
+        self.policy, self.parent = starting_policy(
+            config.init, self.data.contract, self.data.normalisation
+        )
         self.policy.to(require_device(config.device))
         self.optimizer = torch.optim.AdamW(
-            self.policy.parameters(),
+            [p for p in self.policy.parameters() if p.requires_grad],
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             foreach=True,
         )
-        self.average = {k: v.clone() for k, v in self.policy.state_dict().items()}
+        averaged = self.policy.state_dict() if config.ema_decay > 0 else {}
+        self.average = {k: v.clone() for k, v in averaged.items()}
         self.mixture = self.data.mixture(
             config.alpha,
             config.seed,
@@ -196,6 +199,7 @@ class Stage1Run:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, self.step)
         self.optimizer.zero_grad(set_to_none=True)
+        torch.manual_seed(config.seed * 1_000_003 + self.step)  # a flow's loss draws noise
         mean: dict[str, Tensor] = {}
         for features, actions, mask in batches:
             with autocast(config.device, config.precision):
@@ -272,6 +276,7 @@ def _finish(run: Stage1Run, out: Path, wall_s: float) -> str:
     lineage = Lineage(
         stage="stage1",
         stores=run.data.description,
+        parent_checkpoint=run.parent,
         config_hash=spec.content_hash(run.config),
         software_version=__version__,
         step=run.step,

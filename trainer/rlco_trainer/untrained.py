@@ -11,7 +11,7 @@ from rlco_datasets.statistics import Normalisation
 
 from rlco_trainer import __version__
 from rlco_trainer.checkpoint import Lineage, save_policy
-from rlco_trainer.policies.compact import CompactConfig, CompactPolicy
+from rlco_trainer.policies.presets import load_public, new_policy
 
 
 def contract_named(name: str) -> Contract:
@@ -56,15 +56,32 @@ def nominal_normalisation(contract: Contract) -> Normalisation:
     )
 
 
-def write_untrained(preset: str, contract: Contract, out: Path, seed: int) -> str:
-    """Write a random checkpoint and return its id.
+def write_untrained(
+    preset: str,
+    contract: Contract,
+    out: Path,
+    seed: int,
+    *,
+    tokenizer: str = "",
+    public_weights: Path | None = None,
+) -> str:
+    """Write a checkpoint that has seen no data of ours and return its id.
+
+    Args:
+        preset: a name in `presets.PRESETS`.
+        contract: what it is to speak.
+        out: folder of the checkpoint.
+        seed: of the random weights.
+        tokenizer: replaces the preset's tokenizer: a folder or hub id.
+        public_weights: a public checkpoint's safetensors, file or folder.
 
     Raises:
-        SpecError: if the preset is unknown.
+        SpecError: if the preset is unknown or does not fit the contract.
+        WeightsError: if the public weights do not fit the preset.
     """
-    if preset != "compact":
-        raise spec.SpecError(f"preset {preset!r} is unknown; choose from ['compact']")
     torch.manual_seed(seed)
-    policy = CompactPolicy(contract, nominal_normalisation(contract), CompactConfig())
+    policy = new_policy(preset, contract, nominal_normalisation(contract), tokenizer=tokenizer)
+    if public_weights is not None:
+        load_public(policy, public_weights)
     lineage = Lineage(stage="init", software_version=__version__)
     return save_policy(out, policy, lineage)

@@ -1,0 +1,1 @@
+"""The `pi05` family: PaliGemma, an action expert beside it, flow matching over a chunk."""

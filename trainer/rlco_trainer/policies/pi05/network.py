@@ -1,0 +1,140 @@
+"""The network of pi0.5 (and pi0): images and prompt to a memory, memory and noise to a velocity."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from transformers.models.siglip.configuration_siglip import SiglipVisionConfig
+from transformers.models.siglip.modeling_siglip import SiglipVisionModel
+
+from rlco_trainer.policies.pi05.config import Pi05Config
+from rlco_trainer.policies.pi05.gemma import Memory, Tower
+
+MIN_PERIOD, MAX_PERIOD = 4e-3, 4.0
+"""Periods of the sines that encode flow time."""
+
+
+class FlowNetwork(nn.Module):
+    """See `Pi05Config`; knows tokens and scaled actions, nothing of contracts."""
+
+    def __init__(self, config: Pi05Config, image_size: int) -> None:
+        """Build random weights for square images of `image_size` pixels.
+
+        Raises:
+            ValueError: if the patches do not tile the image.
+        """
+        super().__init__()
+        if image_size % config.vision.patch:
+            raise ValueError(
+                f"images of {image_size} px are not tiled by patches of {config.vision.patch} px"
+            )
+        self.config = config
+        width, pi05 = config.expert.width, config.variant == "pi05"
+        vision = SiglipVisionConfig(
+            hidden_size=config.vision.width,
+            intermediate_size=config.vision.mlp,
+            num_hidden_layers=config.vision.depth,
+            num_attention_heads=config.vision.heads,
+            image_size=image_size,
+            patch_size=config.vision.patch,
+            hidden_act="gelu_pytorch_tanh",
+            vision_use_head=False,
+        )
+        vision._attn_implementation = config.attention
+        self.vision = SiglipVisionModel(vision)
+        if config.checkpointing:
+            self.vision.activation_checkpointing_enable()
+        self.projector = nn.Linear(config.vision.width, config.prefix.width)
+        self.embed = nn.Embedding(config.vocabulary, config.prefix.width)
+        nn.init.normal_(self.embed.weight, std=config.prefix.width**-0.5)
+        self.prefix, self.expert = (
+            Tower(
+                tower,
+                adaptive=adaptive,
+                attention=config.attention,
+                checkpointing=config.checkpointing,
+            )
+            for tower, adaptive in ((config.prefix, False), (config.expert, pi05))
+        )
+        self.action_in = nn.Linear(config.action_dim, width)
+        self.action_out = nn.Linear(width, config.action_dim)
+        self.time_in = nn.Linear(width if pi05 else 2 * width, width)
+        self.time_out = nn.Linear(width, width)
+        self.state_in = None if pi05 else nn.Linear(config.action_dim, width)
+        if config.precision == "bfloat16":
+            for module in (self.vision, self.projector, self.embed, self.prefix, self.expert):
+                for parameter in module.parameters():  # not .to(): rotary buffers stay float32
+                    parameter.data = parameter.data.to(torch.bfloat16)
+
+    def remember(
+        self, images: Tensor, image_mask: Tensor, tokens: Tensor, token_mask: Tensor
+    ) -> Memory:
+        """Run the prefix.
+
+        Args:
+            images: `(B, N, 3, S, S) float32` in [-1, 1], one of N slots each.
+            image_mask: `(B, N) bool`, False where a slot is empty.
+            tokens: `(B, L) int64`.
+            token_mask: `(B, L) bool`, False at padding.
+        """
+        B, N = images.shape[:2]
+        features = self.projector(self.vision(images.flatten(0, 1)).last_hidden_state)
+        features = features.unflatten(0, (B, N))
+        mask = image_mask[:, :, None].expand(B, N, features.shape[2]).flatten(1)
+        mask = torch.cat([mask, token_mask], 1)
+        words = self.embed(tokens) * math.sqrt(self.config.prefix.width)
+        x = torch.cat([features.flatten(1, 2), words.to(features.dtype)], 1)
+        attends = mask[:, None, :] & mask[:, :, None]
+        _, keys, values = self.prefix(x, mask.long().cumsum(1) - 1, attends)
+        return Memory(keys=keys, values=values, mask=mask)
+
+    def velocity(
+        self, memory: Memory, x_t: Tensor, t: Tensor, state: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Run the expert.
+
+        Args:
+            memory: what `remember` returned.
+            x_t: `(B, H, A) float32`, partly noise.
+            t: `(B,) float32`, 1 is all noise and 0 none.
+            state: `(B, A) float32`, scaled; for `pi0` only.
+
+        Returns:
+            The velocity noise - action, `(B, H, A)`, and the expert's features `(B, H, C)`.
+        """
+        H = x_t.shape[1]
+        x, time = self.action_in(x_t), time_features(t, self.config.expert.width)
+        condition = None
+        if self.state_in is None:
+            condition = F.silu(self.time_out(F.silu(self.time_in(time))))
+        else:
+            mixed = torch.cat([x, time[:, None].expand_as(x)], 2)
+            x = self.time_out(F.silu(self.time_in(mixed)))
+            x = torch.cat([self.state_in(state)[:, None], x], 1)
+        L = x.shape[1]
+        own = torch.ones(L, L, dtype=torch.bool, device=x.device)
+        own[: L - H, L - H :] = False  # the state token does not see the actions
+        attends = torch.cat([memory.mask[:, None].expand(-1, L, -1), own.expand(len(x), -1, -1)], 2)
+        positions = memory.mask.sum(1, keepdim=True) + torch.arange(L, device=x.device)
+        dtype = memory.keys[0].dtype
+        hidden, _, _ = self.expert(
+            x.to(dtype),
+            positions,
+            attends,
+            past=memory,
+            condition=None if condition is None else condition.to(dtype),
+        )
+        hidden = hidden[:, -H:].to(self.action_out.weight.dtype)
+        return cast(Tensor, self.action_out(hidden)), hidden
+
+
+def time_features(t: Tensor, width: int) -> Tensor:
+    """Return sines and cosines of flow time, `(B,)` to `(B, width)`; float64 inside."""
+    fraction = torch.linspace(0.0, 1.0, width // 2, dtype=torch.float64, device=t.device)
+    period = MIN_PERIOD * (MAX_PERIOD / MIN_PERIOD) ** fraction
+    angle = t[:, None].double() * (2 * math.pi / period)
+    return torch.cat([angle.sin(), angle.cos()], 1).to(t.dtype)
