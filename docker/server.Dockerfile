@@ -23,6 +23,7 @@ USER rlco
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
-# Inside the container every address is its own; docker-compose.yml binds the port to loopback.
-ENTRYPOINT ["rlco-serve", "--host", "0.0.0.0", "--allow-remote", "--port", "8000"]
-CMD ["--checkpoint", "/checkpoint"]
+# Inside a container the server must listen on all addresses, and then lets in only who has a key:
+#   docker compose run --rm server key --keys /keys/keys.yaml --name bench-1 --role infer
+ENTRYPOINT ["rlco-serve"]
+CMD ["--host", "0.0.0.0", "--port", "8000", "--keys", "/keys/keys.yaml", "--checkpoint", "/checkpoint"]

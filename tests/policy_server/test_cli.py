@@ -73,6 +73,7 @@ def refusal(
 ) -> str:
     """Run the command in this process; return the one line that it leaves."""
     monkeypatch.setattr(cli, "exit_cleanly_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "log_as_json", lambda level: None)  # it would outlive the test
     monkeypatch.setattr(sys, "argv", ["rlco-serve", *arguments])
     with pytest.raises(SystemExit) as end:
         cli.main()
