@@ -38,7 +38,7 @@ def eval_values(tmp_path):
 def values_of(name, collect_values, eval_values):
     """The arguments that a graph needs, and no other."""
     known = {argument.name for argument in GRAPHS[name].arguments}
-    given = collect_values if name != "eval" else eval_values
+    given = eval_values if name == "eval" else collect_values | {"folder": "calibration"}
     return {key: value for key, value in given.items() if key in known}
 
 
@@ -85,12 +85,13 @@ def test_every_parameter_is_one_that_its_node_declares(name, collect_values, eva
         "recorder": parameters.RecorderParameters,
         "expert_teleop": parameters.OperatorParameters,
         "replay": parameters.ReplayParameters,
+        "capture": parameters.CaptureParameters,
         "policy": parameters.PolicyParameters,
         "eval": parameters.EvalParameters,
     }
     nodes = GRAPHS[name].nodes(values_of(name, collect_values, eval_values))
     assert len(by_name(nodes)) == len(nodes)
-    assert any(node.main for node in nodes) == (name != "bringup")
+    assert any(node.main for node in nodes) == (name not in ("bringup", "calibrate"))
     for node in nodes:
         declared = parameters.describe(kinds[node.name])
         assert set(node.parameters) == set(declared) | {"use_sim_time"}
@@ -160,7 +161,10 @@ def test_show_args_reads_like_documentation(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["fly"], "unknown graph 'fly'; there are ['bringup', 'collect', 'eval', 'replay']"),
+        (
+            ["fly"],
+            "unknown graph 'fly'; there are ['bringup', 'calibrate', 'collect', 'eval', 'replay']",
+        ),
         (["collect", "store=x"], "expected key:=value, got 'store=x'"),
         (["collect"], "argument 'store' must be given"),
         (["collect", "store:=x"], "argument 'twin' must be given"),

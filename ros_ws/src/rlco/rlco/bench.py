@@ -22,6 +22,7 @@ from rlco.parameters import (
     ParameterError,
     PolicySettings,
     RecorderSettings,
+    TeleopSettings,
     contract_named,
 )
 from rlco.resources import data_file
@@ -54,6 +55,9 @@ class Bench:
     arm: ArmSettings | None = None
     gripper: GripperSettings | None = None
     cameras: tuple[CameraSettings, ...] = ()
+    teleop: tuple[TeleopSettings, ...] = ()
+    """The operator's devices; none: the scripted operator in a simulated lab, and on an arm
+    whatever publishes on `teleop/...`."""
     guard: GuardLimits | None = None
     """None: the limits of contract and twin."""
     recorder: RecorderSettings = field(default_factory=RecorderSettings)
@@ -63,6 +67,10 @@ class Bench:
         """Check that it is one bench, whole."""
         if (self.lab is None) == (self.arm is None):
             raise ValueError(f"bench {self.name!r} must have either an arm or a simulated lab")
+        if sum(device.drives for device in self.teleop) > 1:
+            raise ValueError(
+                f"bench {self.name!r}: only one device may drive; give the others `drives: false`"
+            )
         if self.arm is None:
             if self.cameras or self.gripper is not None:
                 raise ValueError(

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any
 
 from rlco_datasets import spec
 from rlco_evaluation.study import Study
 
 from rlco.bench import Bench, load_bench
-from rlco.devices import device_nodes, guard_node
+from rlco.devices import common, device_nodes, guard_node
 from rlco.graph import (
     Argument,
     ArgumentError,
@@ -25,6 +24,7 @@ from rlco.graph import (
     node,
 )
 from rlco.parameters import (
+    CaptureParameters,
     EvalParameters,
     OperatorParameters,
     ParameterError,
@@ -100,14 +100,6 @@ def bench_of(values: Mapping[str, str]) -> Bench:
     return replace(bench, lab=lab)
 
 
-def _common(bench: Bench) -> dict[str, Any]:
-    return {
-        "contract": bench.contract,
-        "lock_step": bench.lock_step,
-        "silence_s": bench.silence_s,
-    }
-
-
 def _given(values: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
     return {name: values[name] for name in names if values.get(name)}
 
@@ -116,11 +108,11 @@ def _collect(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
     bench = bench_of(values)
     twin = bench.measured()
     task = twin.task(values["task"])
-    common, simulated = _common(bench), bench.lock_step
-    by_hand = bench.lab is None
+    shared, simulated = common(bench), bench.lock_step
+    by_hand = bench.lab is None or bool(bench.teleop)
     recording = (
         asdict(bench.recorder)
-        | common
+        | shared
         | _given(values, ("store", "source", "session", "minimum_free_mb"))
         | {"task": task.name, "instruction": task.instruction, "raw_source": "teleop"}
     )
@@ -128,7 +120,7 @@ def _collect(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
         recording |= {"episodes": values["episodes"], "operator_name": values["operator"]}
     else:
         recording["label_topic"] = OPERATOR_TARGET
-    operator = common | {
+    operator = shared | {
         "bench": bench.twin_path,
         "label_topic": OPERATOR_TARGET,
         **_given(values, ("task", "episodes", "seed", "noise", "source")),
@@ -155,14 +147,14 @@ def _eval(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
             f"{contract.name!r} ({contract.id}). Give the contract it was made for."
         )
     workspace, simulated = bench.measured().workspace, bench.lock_step
-    common = _common(bench)
+    shared = common(bench)
     policy = (
         asdict(bench.policy)
-        | common
+        | shared
         | _given(values, ("server", "timeout_s", "blending"))
         | {"workspace_low_m": workspace.low_m, "workspace_high_m": workspace.high_m}
     )
-    trials = common | _given(values, ("study", "ledger", "frames", "patience_s"))
+    trials = shared | _given(values, ("study", "ledger", "frames", "patience_s"))
     return (
         *device_nodes(
             bench, task=study.task, image_every=contract.executed_steps if simulated else 1
@@ -188,9 +180,20 @@ def _bringup(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
     )
 
 
+def _calibrate(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
+    bench = bench_of(values)
+    board = ("columns", "rows", "square_m", "marker_m", "dictionary")
+    given = common(bench) | _given(values, ("folder", "board_place", *board))
+    return (
+        *device_nodes(bench, task=values["task"]),
+        guard_node(bench, listeners=1, initial_source="teleop"),
+        node("capture", CaptureParameters, given, use_sim_time=bench.lock_step),
+    )
+
+
 def _replay(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
     bench = bench_of(values)
-    given = _common(bench) | _given(values, ("store", "episode", "speed"))
+    given = common(bench) | _given(values, ("store", "episode", "speed"))
     return (
         *device_nodes(bench, task=values["task"]),
         guard_node(bench, listeners=1),
@@ -199,6 +202,11 @@ def _replay(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
 
 
 _TASK = argument(OperatorParameters, "task", "pick_and_place")
+_SCENE = Argument(
+    name="task",
+    description="Simulated lab only: task whose scene is set up.",
+    default="pick_and_place",
+)
 
 GRAPHS = {
     graph.name: graph
@@ -249,14 +257,27 @@ GRAPHS = {
                     description="Who may drive from the start: none, teleop or policy.",
                     default="none",
                 ),
-                Argument(
-                    name="task",
-                    description="Simulated lab only: task whose scene is set up.",
-                    default="pick_and_place",
-                ),
+                _SCENE,
                 *COMMON,
             ),
             build=_bringup,
+        ),
+        Graph(
+            name="calibrate",
+            description="Start the bench and keep captures of a board, with the arm's pose, for "
+            "rlco-calibrate; the operator moves the arm between them.",
+            arguments=(
+                argument(CaptureParameters, "folder"),
+                argument(CaptureParameters, "board_place", ""),
+                argument(CaptureParameters, "columns", ""),
+                argument(CaptureParameters, "rows", ""),
+                argument(CaptureParameters, "square_m", ""),
+                argument(CaptureParameters, "marker_m", ""),
+                argument(CaptureParameters, "dictionary", ""),
+                _SCENE,
+                *COMMON,
+            ),
+            build=_calibrate,
         ),
         Graph(
             name="replay",
@@ -266,11 +287,7 @@ GRAPHS = {
                 argument(ReplayParameters, "store"),
                 argument(ReplayParameters, "episode", "0"),
                 argument(ReplayParameters, "speed", ""),
-                Argument(
-                    name="task",
-                    description="Simulated lab only: task whose scene is set up.",
-                    default="pick_and_place",
-                ),
+                _SCENE,
                 *COMMON,
             ),
             build=_replay,

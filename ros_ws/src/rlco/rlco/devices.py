@@ -13,6 +13,7 @@ from rlco.parameters import (
     GripperSettings,
     GuardParameters,
     SimLabParameters,
+    TeleopParameters,
 )
 
 
@@ -25,7 +26,7 @@ def device_nodes(bench: Bench, *, task: str, image_every: int = 1) -> tuple[Node
             "task": task,
             "image_every": image_every,
         }
-        return (node("sim_lab", SimLabParameters, given),)
+        return (node("sim_lab", SimLabParameters, given), *_teleop(bench))
     assert bench.arm is not None
     assert bench.gripper is not None
     return (
@@ -35,6 +36,29 @@ def device_nodes(bench: Bench, *, task: str, image_every: int = 1) -> tuple[Node
             node(f"camera_{camera.name}", CameraSettings, asdict(camera), executable="camera")
             for camera in bench.cameras
         ),
+        *_teleop(bench),
+    )
+
+
+def common(bench: Bench) -> dict[str, Any]:
+    """Return the parameters that every node of a bench shares."""
+    return {
+        "contract": bench.contract,
+        "lock_step": bench.lock_step,
+        "silence_s": bench.silence_s,
+    }
+
+
+def _teleop(bench: Bench) -> tuple[NodeSpec, ...]:
+    return tuple(
+        node(
+            f"teleop_{number}" if number else "teleop",
+            TeleopParameters,
+            asdict(device) | common(bench),
+            executable="teleop",
+            use_sim_time=bench.lock_step,
+        )
+        for number, device in enumerate(bench.teleop)
     )
 
 
@@ -55,9 +79,7 @@ def guard_node(bench: Bench, *, listeners: int, initial_source: str = "none") ->
             "max_speed_rad_s": contract.max_rotation_rad * contract.control_rate_hz,
         }
     given = limits | {
-        "contract": bench.contract,
-        "lock_step": bench.lock_step,
-        "silence_s": bench.silence_s,
+        **common(bench),
         "initial_source": initial_source,
         "listeners": listeners,
         "arm_status": bench.arm is not None,

@@ -62,7 +62,7 @@ class CameraNode(RlcoNode):
             self._depth_out = self.create_publisher(Image, topics.depth(name), qos)
         if self._model is not None:
             publish_static_frame(self, self._frame_id, self._model.T_base_camera)
-        self._mapping, self._clock = ClockMapping(), ""
+        self._mapping, self._device_clock = ClockMapping(), ""
         self._gaps = FrameGaps(self._settings.rate_hz)
         self._monitor = TopicMonitor(
             [topics.image(name)],
@@ -131,9 +131,9 @@ class CameraNode(RlcoNode):
 
     def _stamp_ns(self, frame: Frame) -> int:
         """Return the frame's capture time in ROS time (ns)."""
-        if frame.clock != self._clock:
+        if frame.clock != self._device_clock:
             self._mapping.restart()
-            self._clock = frame.clock
+            self._device_clock = frame.clock
         stamp_ns = frame.captured_ns
         if frame.clock != "ros":
             arrival_ns = int(self.get_clock().now().nanoseconds)

@@ -224,9 +224,9 @@ def main(make: Callable[[], Spun]) -> None:
         rclpy.try_shutdown()
         sys.exit(2 if isinstance(error, ParameterError) else 1)
     node.runtime = Runtime(node, stop)
-    stop.arm()
     try:
         node.begin()
+        stop.arm()
         code = node.run()
     except StoppedError:
         code = 0

@@ -13,6 +13,7 @@ from rlco.parameters.base import (
 )
 from rlco.parameters.bench import BenchParameters
 from rlco.parameters.camera import CameraSettings
+from rlco.parameters.capture import CaptureParameters
 from rlco.parameters.evaluation import EvalParameters
 from rlco.parameters.expert_teleop import OperatorParameters
 from rlco.parameters.gripper import GripperSettings
@@ -21,11 +22,13 @@ from rlco.parameters.policy import PolicyParameters, PolicySettings
 from rlco.parameters.recorder import RecorderParameters, RecorderSettings
 from rlco.parameters.replay import ReplayParameters
 from rlco.parameters.sim_lab import SimLabParameters
+from rlco.parameters.teleop import TeleopParameters, TeleopSettings
 
 __all__ = [
     "ArmSettings",
     "BenchParameters",
     "CameraSettings",
+    "CaptureParameters",
     "EvalParameters",
     "GripperSettings",
     "GuardLimits",
@@ -40,6 +43,8 @@ __all__ = [
     "RecorderSettings",
     "ReplayParameters",
     "SimLabParameters",
+    "TeleopParameters",
+    "TeleopSettings",
     "contract_named",
     "defaults",
     "describe",
