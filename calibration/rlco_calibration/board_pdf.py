@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from rlco_calibration.board import Board
+from rlco_calibration.board import Board, UInt8Image
 from rlco_calibration.errors import CalibrationError
 
 PAGES_M = {"a4": (0.297, 0.210), "a3": (0.420, 0.297), "letter": (0.2794, 0.2159)}
 BAR_M = 0.15
 INCH_M = 0.0254
 EDGE_M = 0.004
+PIXELS = 150
+"""Per square; the modules of the default board's markers fall on whole ones."""
 
 
 def write(board: Board, path: Path, page: str = "a4") -> None:
@@ -37,28 +42,31 @@ def write(board: Board, path: Path, page: str = "a4") -> None:
     axes.axis("off")
     left, top = EDGE_M + 0.002, (height + board.size_m[1]) / 2
     cell = board.square_m / PIXELS
-    picture = board.picture(PIXELS)
-    for row in range(picture.shape[0]):
-        start = None
-        for column in range(picture.shape[1] + 1):
-            dark = column < picture.shape[1] and picture[row, column] < 128
-            if dark and start is None:
-                start = column
-            elif not dark and start is not None:
-                corner = (left + start * cell, top - (row + 1) * cell)
-                size = ((column - start) * cell, cell)
-                axes.add_patch(Rectangle(corner, *size, color="black", linewidth=0.05))
-                start = None
+    for (column, row), (columns, rows) in dark_blocks(board.picture(PIXELS)):
+        corner = (left + column * cell, top - (row + rows) * cell)
+        patch = Rectangle(corner, columns * cell, rows * cell, color="black", linewidth=0)
+        axes.add_patch(patch)
     _bar(axes, width - EDGE_M - 0.014, (height - BAR_M) / 2)
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasPdf(figure).print_pdf(path, metadata={"CreationDate": None})
 
 
-PIXELS = 100
-"""Cells per square: a marker's modules fall on whole ones for the default board to 1%."""
+def dark_blocks(picture: UInt8Image) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Return the dark parts of a picture as ((column, row), (columns, rows)) in its pixels."""
+    dark = picture < 128
+    changes = np.flatnonzero((dark[1:] != dark[:-1]).any(axis=1)) + 1
+    edges = [0, *changes.tolist(), len(dark)]
+    blocks = []
+    for row, end in pairwise(edges):
+        line = np.concatenate([[0], dark[row].astype(np.int8), [0]])
+        starts, ends = np.flatnonzero(np.diff(line) > 0), np.flatnonzero(np.diff(line) < 0)
+        blocks += [
+            ((int(s), row), (int(e - s), end - row)) for s, e in zip(starts, ends, strict=True)
+        ]
+    return blocks
 
 
-def _bar(axes: object, x: float, y: float) -> None:
+def _bar(axes: Any, x: float, y: float) -> None:
     patches = [
         Rectangle((x, y), 0.002, BAR_M),
         Rectangle((x - 0.004, y), 0.01, 0.0003),
@@ -67,8 +75,8 @@ def _bar(axes: object, x: float, y: float) -> None:
     for patch in patches:
         patch.set_color("black")
         patch.set_linewidth(0)
-        axes.add_patch(patch)  # type: ignore[attr-defined]
-    axes.text(  # type: ignore[attr-defined]
+        axes.add_patch(patch)
+    axes.text(
         x + 0.004,
         y + BAR_M / 2,
         f"this bar is {BAR_M * 1000:.0f} mm: measure it",

@@ -1,4 +1,4 @@
-"""`rlco-calibrate`: look at twins, compare them, and draw the starts of episodes from one."""
+"""`rlco-calibrate`: measure a bench into a twin, check it, and look at twins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from rlco_datasets import spec
 from rlco_datasets.initial_condition import ConditionList
 
 from rlco_calibration import describe
+from rlco_calibration.errors import CalibrationError
 from rlco_calibration.initial_states import sample
+from rlco_calibration.steps import BoardPage, Check, Factory, WalkCommand
 from rlco_calibration.twin import TwinError, load_twin
 
 
@@ -84,7 +86,11 @@ class Conditions:
 
 
 Command = (
-    Annotated[Show, tyro.conf.subcommand("show")]
+    Annotated[BoardPage, tyro.conf.subcommand("board")]
+    | Annotated[WalkCommand, tyro.conf.subcommand("walk")]
+    | Annotated[Factory, tyro.conf.subcommand("factory")]
+    | Annotated[Check, tyro.conf.subcommand("check")]
+    | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Diff, tyro.conf.subcommand("diff")]
     | Annotated[Conditions, tyro.conf.subcommand("conditions")]
 )
@@ -95,6 +101,6 @@ def main() -> None:
     command: Command = tyro.cli(Command, prog="rlco-calibrate", description=__doc__)
     try:
         command.run()
-    except (spec.SpecError, TwinError) as error:
+    except (spec.SpecError, TwinError, CalibrationError) as error:
         print(f"rlco-calibrate: {error}", file=sys.stderr)
         raise SystemExit(2) from error

@@ -78,7 +78,11 @@ def touch_table(
     """Touch the table at points; return TCP positions at contact `(N, 3)` and the last target."""
     found, target = [], start
     for index, (x, y) in enumerate(points_m):
-        height, target = touch(port, x, y, start=target, above_m=above_m, deepest_m=deepest_m)
+        try:
+            height, target = touch(port, x, y, start=target, above_m=above_m, deepest_m=deepest_m)
+        except UnrestError as error:
+            progress(str(error), index + 1, len(points_m))
+            continue
         found.append([x, y, height])
         progress("touches of the table", index + 1, len(points_m))
     return np.array(found), target

@@ -1,4 +1,4 @@
-"""Motions that tell what the arm's controller and friction are: slow first, inside the workspace."""
+"""Motions that tell what the arm's controller and friction are: slow first, in the workspace."""
 
 from __future__ import annotations
 

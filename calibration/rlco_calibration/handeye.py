@@ -157,6 +157,15 @@ def _with_mount(X: Array, A: Array, C: Array) -> tuple[Array, Array]:
     return X, pose_matrix(np.median(mounts[:, :3, 3], axis=0), rotation)
 
 
+def solve_mount(board: Board, views: Sequence[View], lens: Lens, X: Array) -> Array:
+    """Return Y `(4, 4)` where a fixed camera X is known: what most views agree on."""
+    A = np.stack([view.T_base_tcp for view in views])
+    C = np.stack(
+        [board_pose(board.corners_m[v.detection.ids], v.detection.pixels, lens)[0] for v in views]
+    )
+    return _with_mount(X, A, C)[1]
+
+
 def require_turns(A: Array, least_deg: float = 8.0) -> None:
     """Check that the hand turned about at least two different axes.
 
@@ -175,7 +184,7 @@ def require_turns(A: Array, least_deg: float = 8.0) -> None:
     if spread[1] < least_deg / 2:
         raise CalibrationError(
             "the hand turned about a single axis: the camera's position along it cannot be found. "
-            f"Turn about a second axis too ({spread[0]:.1f} and {spread[1]:.1f} degrees rms so far)."
+            f"Turn about a second axis too ({spread[0]:.1f} and {spread[1]:.1f} degrees rms)."
         )
 
 

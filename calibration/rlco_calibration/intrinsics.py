@@ -229,17 +229,15 @@ def _score(board: Board, views: Sequence[Detection], model: str) -> tuple[float,
     return float(scores.mean()), float(scores.std(ddof=1) / np.sqrt(len(scores)) / 4)
 
 
-def compare(measured: Intrinsics, factory: Lens) -> list[str]:
-    """Return how the measured lens differs from the camera's factory values, in words."""
+def compare(measured: Lens, std: Sequence[float], factory: Lens) -> list[str]:
+    """Return how a measured lens differs from the camera's factory values, in words."""
     lines = []
-    names = ("fx", "fy", "cx", "cy")
-    for name, ours, theirs, std in zip(
-        names, measured.lens.vector, factory.vector, measured.std, strict=False
+    for name, ours, theirs, sigma in zip(
+        ("fx", "fy", "cx", "cy"), measured.vector, factory.vector, std, strict=False
     ):
-        sigmas = abs(ours - theirs) / max(float(std), 1e-9)
-        verdict = "agrees" if sigmas < 3 else "differs"
+        verdict = "agrees" if abs(ours - theirs) < 3 * max(sigma, 1e-9) else "differs"
         lines.append(
-            f"{name}: measured {ours:.2f} +- {std:.2f} px, factory {theirs:.2f} px: {verdict} "
+            f"{name}: measured {ours:.2f} +- {sigma:.2f} px, factory {theirs:.2f} px: {verdict} "
             f"({ours - theirs:+.2f} px, {100 * (ours / theirs - 1):+.2f}%)"
         )
     return lines

@@ -221,8 +221,8 @@ def _moved(
         return Trouble(
             name=f"moved {what}",
             message=f"the {what} moved by about {max(camera, mount) * 1000:.0f} mm between "
-            f"captures {names[split - 1]} and {names[split]}. Fasten it and capture again, or use the "
-            "captures of one side only.",
+            f"captures {names[split - 1]} and {names[split]}. Fasten it and capture again, or use "
+            "the captures of one side only.",
             captures=tuple(names[split:]),
         )
     return Trouble(

@@ -29,6 +29,11 @@ class Touches:
     tip_m: float = TIP_M
 
 
+def points(touches: Touches) -> Array:
+    """Return the touches `(N, 3)`."""
+    return np.array(touches.positions_m, float)
+
+
 def table_height(touches: Touches, *, board_m: tuple[float, float] | None = None) -> Quantities:
     """Return the table's height from at least four touches, and say if it is not level.
 
@@ -39,26 +44,26 @@ def table_height(touches: Touches, *, board_m: tuple[float, float] | None = None
     Raises:
         CalibrationError: if touches are too few, in one line, or contradict one another.
     """
-    points = np.array(touches.positions_m)
-    if len(points) < 4:
-        raise CalibrationError(f"{len(points)} touches of the table, at least 4 are needed")
-    design = np.column_stack([points[:, :2] - points[:, :2].mean(axis=0), np.ones(len(points))])
+    touched = points(touches)
+    if len(touched) < 4:
+        raise CalibrationError(f"{len(touched)} touches of the table, at least 4 are needed")
+    design = np.column_stack([touched[:, :2] - touched[:, :2].mean(axis=0), np.ones(len(touched))])
     if np.linalg.svd(design[:, :2])[1][1] < 0.05:
         raise CalibrationError("the touches lie in one line: spread them over the table")
-    plane, *_ = np.linalg.lstsq(design, points[:, 2], rcond=None)
-    residual = points[:, 2] - design @ plane
+    plane, *_ = np.linalg.lstsq(design, touched[:, 2], rcond=None)
+    residual = touched[:, 2] - design @ plane
     if np.abs(residual).max() > 0.003:
         worst = int(np.argmax(np.abs(residual)))
         raise CalibrationError(
-            f"touch {worst + 1} at ({points[worst, 0]:.3f}, {points[worst, 1]:.3f}) m is "
+            f"touch {worst + 1} at ({touched[worst, 0]:.3f}, {touched[worst, 1]:.3f}) m is "
             f"{residual[worst] * 1000:+.1f} mm off the plane of the others. Was there something on "
             "the table? Touch again."
         )
-    degrees = len(points) - 3
+    degrees = len(touched) - 3
     spread = float(np.sqrt(residual @ residual / degrees))
-    std = float(np.hypot(spread / np.sqrt(len(points)), TOUCH_STD_M))
+    std = float(np.hypot(spread / np.sqrt(len(touched)), TOUCH_STD_M))
     height = float(plane[2]) - touches.tip_m
-    source = f"{len(points)} touches with the closed fingers, {spread * 1000:.2f} mm rms"
+    source = f"{len(touched)} touches with the closed fingers, {spread * 1000:.2f} mm rms"
     notes = []
     slope = float(np.hypot(*plane[:2]))
     if slope > LEVEL_RAD:

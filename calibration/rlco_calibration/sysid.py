@@ -284,9 +284,10 @@ def fit_friction(
 ) -> Quantities:
     """Return one friction from trials in which objects slide.
 
-    Contact makes the error rough, so no derivative is used: a grid over the parameter's range, then
-    finer grids about the best. The interval is where the error exceeds its least value by what
-    its own scatter allows (profile likelihood, Wilks 1938).
+    Only the mean friction of what slides and what it slides on shows in a slide, so both fields are
+    set to the same value. Contact makes the error rough, so no derivative is used: a grid over the
+    parameter's range, then finer grids about the best. The interval is where the error exceeds its
+    least value by no more than its own scatter allows (profile likelihood, Wilks 1938).
 
     Args:
         twin: the twin, its arm identified before.
@@ -329,13 +330,17 @@ def fit_friction(
     rms_mm = float(np.sqrt(known[best])) * POSITION_M * 1000
     source = f"{len(recordings)} pushes replayed in the twin, {rms_mm:.2f} mm rms"
     identified = high - low < 2 * WIDEST
-    quantity = Quantity(
-        name=parameter.name,
-        value=value,
-        std=value * (high - low) / 3.92,
-        low=float(np.exp(low)),
-        high=float(np.exp(high)),
-        source=source if identified else f"the pushes cannot tell it: {source}",
-        identified=identified,
+    return Quantities(
+        quantities=tuple(
+            Quantity(
+                name=field,
+                value=value,
+                std=value * (high - low) / 3.92,
+                low=float(np.exp(low)),
+                high=float(np.exp(high)),
+                source=source if identified else f"the pushes cannot tell it: {source}",
+                identified=identified,
+            )
+            for field in parameter.fields
+        )
     )
-    return Quantities(quantities=(quantity,))

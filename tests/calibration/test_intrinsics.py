@@ -73,7 +73,7 @@ def test_parallel_views_are_refused():
     views = []
     for x in np.linspace(-0.15, 0.05, 4):
         for y in (-0.12, -0.08, -0.04):
-            points = bench.board.corners_m + [x, y, 0.6]
+            points = bench.board.corners_m + np.array([x, y, 0.6])
             views.append(
                 Detection(
                     ids=np.arange(len(points)),
@@ -102,10 +102,10 @@ def test_advice_names_the_empty_part_of_the_frame_and_the_missing_tilt():
 def test_factory_values_are_compared_in_sigmas():
     bench, views = detections(seed=2)
     found = intrinsics.calibrate(bench.board, views)
-    same = intrinsics.compare(found, bench.lens)
+    same = intrinsics.compare(found.lens, found.std, bench.lens)
     assert all("agrees" in line for line in same)
     other = Lens.of(bench.lens.vector * [1.1, 1, 1, 1, 1, 1, 1, 1, 1], (640, 480))
-    assert "differs" in intrinsics.compare(found, other)[0]
+    assert "differs" in intrinsics.compare(found.lens, found.std, other)[0]
 
 
 @given(seed=st.integers(0, 1000))

@@ -35,7 +35,7 @@ class SyntheticBench:
             cx=322.0,
             cy=238.0,
             distortion=(0.05, -0.08, 0.001, -0.0005, 0.0),
-        )  # fmt: skip
+        )
     )
 
     def __post_init__(self):

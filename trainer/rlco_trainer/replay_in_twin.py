@@ -7,15 +7,21 @@ does not import the trainer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
+from rlco_calibration.initial_states import sample
 from rlco_calibration.recording import Recording, Track
 from rlco_calibration.twin import Twin
 from rlco_datasets.contract import Contract
 
 from rlco_trainer.twin.scene import PHYSICS_RATE_HZ, TwinScene
 
+Array = NDArray[np.float64]
 Job = tuple[Twin, Recording]
+
+SETTLE_PERIODS = 10
 
 
 def replay(contract: Contract, twin: Twin, recording: Recording) -> Track:
@@ -53,3 +59,14 @@ class TwinSimulator:
     def __call__(self, jobs: Sequence[Job]) -> list[Track]:
         """Replay every job."""
         return [replay(self._contract, twin, recording) for twin, recording in jobs]
+
+    def picture(self, twin: Twin, camera: str, T_base_tcp: Array) -> NDArray[np.uint8]:
+        """Return a camera's full frame of the twin, the tool at a pose."""
+        task = twin.tasks[0].name
+        initial = sample(twin, task, np.random.default_rng(0), "picture")
+        scene = TwinScene(twin, self._contract, task, images="source")
+        x, y, z = T_base_tcp[:3, 3].tolist()
+        scene.reset(replace(initial, tcp_position_m=(x, y, z)))
+        for _ in range(SETTLE_PERIODS):
+            scene.step_to(T_base_tcp, 1.0)
+        return scene.source_frame(camera)

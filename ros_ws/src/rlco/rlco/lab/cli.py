@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
+from rlco_calibration.board import Board
 from rlco_calibration.twin import demo_bench, load_twin
 from rlco_datasets import spec
 
 from rlco.lab.draw import draw_lab
+from rlco.parameters import contract_named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +34,69 @@ class Draw:
     """How different the lab is: 0 not at all, 1 as benches differ from their first measurement."""
 
 
-def run(command: Draw) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Grade:
+    """Calibrate hidden labs from nothing but what they show, and compare with the truth.
+
+    Goes in: the training twin's file, where every calibration starts. Comes out: a folder for each
+    lab (captures, results, pictures, the measured twin.yaml and the truth, hidden.yaml) and a table
+    of errors, of whether stated 95% intervals hold the truth, and of OpenCV's closed-form methods
+    alone; exit status 1 if a bound is missed. What is in the folder already is not done again.
+    Example: `rlco-lab grade --labs 5 --out runs/grade`
+    """
+
+    out: Path
+    """Folder to work in."""
+    twin: Path = field(default_factory=demo_bench)
+    """The training twin; the demo bench if not given."""
+    contract: str = "franka_compact"
+    """Name of a built-in contract, or path of a contract YAML."""
+    labs: int = 5
+    """How many hidden labs."""
+    first_seed: int = 1
+    """Seed of the first lab; the others follow."""
+    captures: int = 30
+    """Captures of the board in the hand, per lab."""
+    gap: float = 1.0
+    """How different the labs are, as in `rlco-lab draw`."""
+
+    def run(self) -> None:
+        """Calibrate, grade, print the table."""
+        from rlco.lab.grade import table
+        from rlco.lab.grading import Grading, calibrate_and_grade
+
+        grading = Grading(
+            training=load_twin(self.twin),
+            contract=contract_named(self.contract),
+            board=Board(),
+            captures=self.captures,
+            gap=self.gap,
+        )
+        results = []
+        for seed in range(self.first_seed, self.first_seed + self.labs):
+            print(f"lab {seed}", file=sys.stderr)
+            results.append(calibrate_and_grade(grading, seed, self.out / f"lab_{seed}", _say))
+        lines, passed = table(results)
+        text = "\n".join(lines)
+        print(text)
+        (self.out / "table.md").write_text(text + "\n", encoding="utf-8")
+        if not passed:
+            raise SystemExit(1)
+
+
+def _say(line: str) -> None:
+    print(f"  {line}", file=sys.stderr)
+
+
+def run(command: Draw | Grade) -> None:
     """Do what the command line asks for.
 
     Raises:
         ValueError: naming the file or value that is wrong.
     """
+    if isinstance(command, Grade):
+        command.run()
+        return
     lab = draw_lab(load_twin(command.twin), seed=command.seed, gap=command.gap)
     spec.save(lab, command.out)
     print(f"{command.out}: hidden lab {lab.name} ({lab.id}), gap {command.gap:g}")
@@ -45,7 +104,9 @@ def run(command: Draw) -> None:
 
 def main() -> None:
     """Run `rlco-lab`."""
-    command = tyro.extras.subcommand_cli_from_dict({"draw": Draw}, description=__doc__)
+    command = tyro.extras.subcommand_cli_from_dict(
+        {"draw": Draw, "grade": Grade}, description=__doc__
+    )
     try:
         run(command)
     except (ValueError, OSError) as error:

@@ -1,0 +1,173 @@
+"""Collect everything that a calibration needs from a bench, into its folder, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from rlco_datasets import spec
+from rlco_datasets.initial_condition import InitialCondition, ObjectPose
+
+from rlco_calibration import collect, excite, plan
+from rlco_calibration.board import Board
+from rlco_calibration.captures import CaptureFolder, Session
+from rlco_calibration.errors import CalibrationError
+from rlco_calibration.lens import Lens
+from rlco_calibration.motion import Pace, go
+from rlco_calibration.port import BenchPort
+from rlco_calibration.results import vector3
+from rlco_calibration.scene import Touches
+from rlco_calibration.walk import Walk
+
+Array = NDArray[np.float64]
+Say = Callable[[str], None]
+
+CLAMP_M = np.array([0.5, -0.12, 0.28])
+"""Where the hand is, tool down, when the board is clamped so that it faces the camera."""
+TOUCH_XY_M = tuple((x, y) for x in (0.36, 0.46, 0.56) for y in (-0.24, 0.2))
+ABOVE_M, DEEPEST_M = 0.06, -0.04
+EXCITATIONS = ((0, 40), (1, 60), (2, 40))
+"""Seed and length (control periods) of every excitation; the last only tests the fit."""
+ARM_START_M = (0.5, 0.0, 0.25)
+PUSHES = ((0.45, 0.0, 0.0), (0.45, 0.02, 0.5), (0.45, 0.04, -0.5))
+"""Where the object stands (x, y; m) and where it is pushed to (rad)."""
+CLOSED_M, OPEN_M = 0.0, 0.04
+PUSH_TASK = "push_cube"
+
+
+class Gatherer:
+    """Runs the moving parts of a calibration against a bench."""
+
+    def __init__(self, port: BenchPort, walk: Walk, say: Say) -> None:
+        """Take the bench, and the walk whose folder is filled."""
+        self._port, self._walk, self._say = port, walk, say
+        self._twin = walk.start
+
+    def captures(self, camera: str, board: Board, *, count: int, seed: int = 0) -> None:
+        """Capture the board in the hand at poses that are chosen to tell the most."""
+        model = self._twin.camera(camera)
+        lens = Lens(
+            size=(model.width, model.height),
+            fx=model.fx,
+            fy=model.fy,
+            cx=model.cx,
+            cy=model.cy,
+            distortion=model.distortion,
+        )
+        guess = plan.Guess(
+            setup="eye_to_hand",
+            lens=lens,
+            X=model.T_base_camera,
+            Y=plan.nominal_mount(board, model.T_base_camera, CLAMP_M),
+        )
+        folder = CaptureFolder(
+            self._walk.folder / "captures" / camera,
+            Session(camera=camera, board=board, board_place="gripper"),
+        )
+        rng = np.random.default_rng(seed)
+        chosen = plan.suggest(board, guess, self._twin.workspace, count, rng)
+        start = self._home()
+        tour = plan.short_tour(chosen, start[:3, 3])
+        self._port.place_board("gripper")
+        last = collect.capture_poses(
+            self._port, camera, tour, folder, start=start, progress=self._progress
+        )
+        self._port.place_board("none")
+        go(self._port, last, self._home_pose, width_m=OPEN_M, pace=Pace())
+        self._say(f"{camera}: {len(folder)} captures in {folder.path}")
+
+    def touches(self) -> None:
+        """Touch the table with the closed fingers at points spread over it."""
+        path = self._walk.folder / "touches.yaml"
+        if path.is_file():
+            return
+        points, last = collect.touch_table(
+            self._port,
+            TOUCH_XY_M,
+            start=self._home(),
+            above_m=self._twin.table.height_m + ABOVE_M,
+            deepest_m=self._twin.table.height_m + DEEPEST_M,
+            progress=self._progress,
+        )
+        go(self._port, last, self._home_pose, width_m=OPEN_M, pace=Pace())
+        spec.save(Touches(positions_m=tuple(vector3(point) for point in points)), path)
+
+    def motions(self) -> None:
+        """Excite the arm: jumps in the air, small ones first."""
+        height = self._table_m()
+        for seed, count in EXCITATIONS:
+            path = self._walk.folder / "motions" / f"{seed:02d}.npz"
+            if path.is_file():
+                continue
+            rng = np.random.default_rng(seed)
+            targets = excite.excitation(ARM_START_M, self._twin.workspace, rng, count)
+            condition = self._condition(f"excitation-{seed}", ARM_START_M, (0.4, 0.28), height)
+            excite.record(self._port, condition, targets, width_m=OPEN_M).save(path)
+            self._progress("motions of the arm", seed + 1, len(EXCITATIONS))
+
+    def pushes(self) -> None:
+        """Push the object and stop: how far it slides tells its friction.
+
+        Raises:
+            CalibrationError: if nothing tracks the object.
+        """
+        height = self._table_m()
+        for index, (x, y, towards) in enumerate(PUSHES):
+            path = self._walk.folder / "pushes" / f"{index:02d}.npz"
+            if path.is_file():
+                continue
+            half = self._twin.object_model("cube").size_m[2] / 2
+            start, targets = excite.push((x, y), height + half, towards)
+            condition = self._condition(f"push-{index}", vector3(start), (x, y), height)
+            recording = excite.record(self._port, condition, targets, width_m=CLOSED_M)
+            if not recording.track.objects:
+                raise CalibrationError(
+                    "nothing tells where the object is: friction needs a tracker of objects. Type "
+                    "friction into ruler.yaml instead."
+                )
+            recording.save(path)
+            self._progress("pushes", index + 1, len(PUSHES))
+
+    def everything(self, cameras: tuple[str, ...], board: Board, *, count: int) -> None:
+        """Collect all that is not there yet. The table is solved on the way: pushes need it."""
+        for camera in cameras:
+            self.captures(camera, board, count=count)
+        self.touches()
+        self._walk.table()
+        self.motions()
+        self.pushes()
+
+    def _table_m(self) -> float:
+        return self._walk.measured(("table",)).table.height_m
+
+    @property
+    def _home_pose(self) -> Array:
+        return collect.home(self._twin.workspace)
+
+    def _home(self) -> Array:
+        """Bring the arm to its home pose from wherever it is, and return that target."""
+        here = self._port.read().T_base_tcp
+        go(self._port, here, self._home_pose, width_m=OPEN_M, pace=Pace())
+        return self._home_pose
+
+    def _condition(
+        self,
+        name: str,
+        tcp_m: tuple[float, float, float],
+        object_m: tuple[float, float],
+        table: float,
+    ) -> InitialCondition:
+        half = self._twin.object_model("cube").size_m[2] / 2
+        return InitialCondition(
+            name=name,
+            task=PUSH_TASK,
+            objects=(
+                ObjectPose(name="cube", position_m=(*object_m, table + half)),
+                ObjectPose(name="goal", position_m=(0.66, 0.28, table)),
+            ),
+            tcp_position_m=tcp_m,
+        )
+
+    def _progress(self, what: str, done: int, total: int) -> None:
+        self._say(f"{what}: {done} of {total}")

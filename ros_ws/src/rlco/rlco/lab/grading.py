@@ -1,0 +1,73 @@
+"""Calibrates hidden labs from nothing but what their topics show, and grades the result.
+
+The bench is reached through a `BenchPort`; the calibration gets that port and the training twin,
+and never the hidden one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rlco_calibration.board import Board
+from rlco_calibration.gather import PUSH_TASK, Gatherer
+from rlco_calibration.initial_states import sample
+from rlco_calibration.simulators import simulator
+from rlco_calibration.twin import Twin
+from rlco_calibration.walk import Walk
+from rlco_datasets import spec
+from rlco_datasets.contract import Contract
+
+from rlco.lab.bench import SimulatedBench
+from rlco.lab.draw import draw_lab
+from rlco.lab.grade import Mark, marks
+from rlco.lab.port import LabBoard, LabPort
+from rlco.lab.unmeasured import unmeasure
+
+START_NS = 1_000_000_000
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grading:
+    """How labs are drawn and how much is captured."""
+
+    training: Twin
+    contract: Contract
+    board: Board
+    captures: int
+    gap: float = 1.0
+
+
+def hidden_lab(grading: Grading, seed: int) -> Twin:
+    """Return a lab of which nothing was measured."""
+    return unmeasure(draw_lab(grading.training, seed=seed, gap=grading.gap), seed=seed)
+
+
+def port_of(grading: Grading, hidden: Twin, seed: int) -> LabPort:
+    """Return the lab's bench in this process."""
+    from rlco_trainer.twin.scene import TwinScene
+
+    scene = TwinScene(hidden, grading.contract, PUSH_TASK, images="source", seed=seed)
+    scene.reset(sample(hidden, PUSH_TASK, np.random.default_rng(seed), "start"))
+    bench = SimulatedBench(scene, grading.contract, start_ns=START_NS)
+    return LabPort(bench, LabBoard(hidden, grading.board), grading.contract)
+
+
+def calibrate_and_grade(grading: Grading, seed: int, folder: Path, say: Say) -> list[Mark]:
+    """Calibrate one lab into a folder, and return the marks; what is there already is kept."""
+    hidden = hidden_lab(grading, seed)
+    walk = Walk(folder, grading.training, say)
+    gatherer = Gatherer(port_of(grading, hidden, seed), walk, say)
+    cameras = tuple(camera.name for camera in grading.training.cameras)
+    gatherer.everything(cameras, grading.board, count=grading.captures)
+    twins = simulator(grading.contract)
+    walk.cameras()
+    walk.table()
+    walk.arm(twins)
+    walk.friction(twins)
+    walk.twin()
+    spec.save(hidden, folder / "hidden.yaml")
+    return marks(folder, hidden)
