@@ -55,7 +55,7 @@ def bench(tmp_path):
     return path
 
 
-def test_collect_by_the_wall_clock_keeps_grid_command_and_bag(domain, tmp_path, bench):
+def test_what_is_collected_by_the_wall_clock_can_be_replayed(domain, tmp_path, bench):
     from rlco.nodes.raw_bag import raw_folder
     from rlco_datasets.store import EpisodeStore
 
@@ -72,6 +72,12 @@ def test_collect_by_the_wall_clock_keeps_grid_command_and_bag(domain, tmp_path, 
     asked = episode.extras["operator_target"][:, :3]
     np.testing.assert_allclose(np.diff(asked, axis=0), np.diff(targets, axis=0), atol=1e-4)
     assert [item.name for item in raw_folder(path).iterdir()] == ["000000"]
+    code, output = graph("replay", bench=bench, store=path, episode=0)
+    assert code == 0, output
+    assert f"played {len(episode)} steps" in output
+    code, output = graph("replay", bench=bench, store=path, episode=1)
+    assert code == 1
+    assert "has 1 episodes, there is no 1" in output
 
 
 @pytest.mark.parametrize("blending", ["wait", "ensemble"])

@@ -28,8 +28,8 @@ CUBE_M = np.array([0.5, 0.1, 0.02])
 BENCH = """
 name: fci
 contract: franka_compact
-silence_s: 10.0
-arm: {{driver: fci, address: {address}, command_timeout_s: 2.0, guard_timeout_s: 2.0}}
+silence_s: 30.0
+arm: {{driver: fci, address: {address}, command_timeout_s: 10.0, guard_timeout_s: 10.0}}
 gripper: {{driver: fci, address: {address}}}
 cameras:
 - {{name: third_person, driver: realsense, recording: {recording}, width: 320, height: 240,
@@ -38,9 +38,9 @@ guard:
   robot: fr3
   workspace_low_m: [0.1, -0.6, 0.0]
   workspace_high_m: [1.0, 0.6, 1.2]
-  max_command_age_s: 2.0
-  max_state_age_s: 2.0
-  max_camera_age_s: 5.0
+  max_command_age_s: 10.0
+  max_state_age_s: 10.0
+  max_camera_age_s: 10.0
 recorder: {{raw_bag: true}}
 policy: {{timeout_s: 30.0, lead_steps: 2}}
 """

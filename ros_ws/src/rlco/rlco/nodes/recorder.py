@@ -306,6 +306,8 @@ class Recorder(ManagedNode):
             self._writer.discard()
             self._session.discard(again=outcome == REDO)
             self._rest("discarded")
+            if self._session.again and self._session.state is State.IDLE:
+                self._start(self._request)
             return None
         request = self._request
         await until(lambda: self._arrived(last_ns), LAST_SAMPLES_S)

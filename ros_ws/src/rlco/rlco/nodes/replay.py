@@ -2,7 +2,8 @@
 
 The targets that the episode's actions add up to go to the guard as an operator's would, one a
 control period: what was executed once is executed again, under today's limits. It is how a lab
-checks that recording and driving agree, and how system identification gets its data.
+checks that recording and driving agree, and how system identification gets its data. Where the
+bench can lay out scenes (the simulated lab), the episode's initial condition is laid out first.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import numpy as np
 from rlco_datasets.frames import pose_matrix, rotation_from_6d
 from rlco_datasets.store import EpisodeStore
+from rlco_msgs.srv import ResetScene
 
 from rlco.core.streams import Snapshot
 from rlco.core.targets import TargetIntegrator
-from rlco.nodes import topics
+from rlco.nodes import topics, wire
 from rlco.nodes.bench_client import Commander, Observer
 from rlco.nodes.guard_client import GuardClient
 from rlco.nodes.runtime import NodeError, RlcoNode, declare, main
@@ -40,12 +42,14 @@ class Replay(RlcoNode):
                 )
             episode = store.episode(self._parameters.episode)
         self._actions = episode.actions
+        self._condition = episode.metadata.initial_condition
         self._T_base_first = pose_matrix(
             episode.state[0, :3], rotation_from_6d(episode.state[0, 3:9])
         )
         self._snapshot: Snapshot | None = None
         self._commander = Commander(self, "teleop")
         self._guard = GuardClient(self, self._contract)
+        self._reset = self.create_client(ResetScene, topics.RESET_SCENE)
         self._observer = Observer(
             self,
             self._parameters,
@@ -58,8 +62,9 @@ class Replay(RlcoNode):
     def run(self) -> int:
         """Play; return 0 when the last action was sent."""
         self._wait_for(self._observer.assembler.current, START_TIMEOUT_S)
+        start_ns = self._lay_out()
         self._guard.hand_over("teleop", timeout_s=START_TIMEOUT_S)
-        self._snapshot = self._observer.assembler.restart(0)
+        self._snapshot = self._observer.assembler.restart(start_ns)
         corner_m = np.full(3, EVERYWHERE_M)
         integrator = TargetIntegrator(self._contract, -corner_m, corner_m)
         snapshot = self._next()
@@ -74,6 +79,17 @@ class Replay(RlcoNode):
         self._guard.hand_over("none", timeout_s=60.0)
         self.get_logger().info(f"played {len(self._actions)} steps")
         return 0
+
+    def _lay_out(self) -> int:
+        """Lay the scene out where the bench can; return from when observations count (ns)."""
+        if self._condition is None or not self._reset.service_is_ready():
+            return 0
+        condition = wire.initial_condition_message(self._condition)
+        request = ResetScene.Request(initial_condition=condition)
+        reply = self.runtime.call(self._reset, request, timeout_s=60.0, repeatable=True)
+        if not reply.success:
+            raise NodeError(f"the scene could not be laid out: {reply.message}")
+        return wire.stamp_ns(reply.stamp)
 
     def _play_by_the_clock(self, integrator: TargetIntegrator) -> None:
         period_ns = round(self._contract.period_ns / self._parameters.speed)
