@@ -72,7 +72,7 @@ class Engine:
         self.ready = True
 
     def warm_up(self, served: ServedPolicy) -> None:
-        """Let a policy answer a black image on its own thread, alone and as a full batch.
+        """Let a policy answer a black image, on the thread that will ask it.
 
         Raises:
             WarmUpError: if it cannot.

@@ -66,7 +66,7 @@ class Guard:
         await self._app(scope, receive, send_named)
 
     def _caller(self, connection: HTTPConnection) -> tuple[str, Role]:
-        if self._keys is None or connection.url.path in OPEN_PATHS:
+        if self._keys is None or connection.scope["path"] in OPEN_PATHS:
             return ANONYMOUS, "infer"
         presented = connection.headers.get("x-api-key")
         scheme, _, credentials = connection.headers.get("authorization", "").partition(" ")

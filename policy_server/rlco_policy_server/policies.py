@@ -173,6 +173,9 @@ class PolicySet:
                 executed_steps=served.policy.contract.executed_steps,
                 control_rate_hz=served.policy.contract.control_rate_hz,
                 normalisation_id=None if self.blind else served.normalisation_id,
+                real_time_chunking=(
+                    None if self.blind else isinstance(served.policy, RealTimePolicy)
+                ),
             )
             for served in self
         )

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fakes.policies import make_request
 from rlco_datasets.contract import Contract
-from rlco_policy_server.batch import inputs_of
+from rlco_policy_server.batch import infer_batch, inputs_of
 from rlco_policy_server.checkpoints import CheckpointLoader, add_to_store, load_checkpoints
 from rlco_policy_server.checkpoints.torch_policy import TorchPolicy
 from rlco_policy_server.model_store import ModelStore
-from rlco_policy_server.policies import RealTimePolicy
+from rlco_policy_server.policies import PolicySet, RealTimePolicy
 from rlco_policy_server.references import CheckpointReferenceError
 from rlco_trainer.checkpoint import load_policy
 from rlco_trainer.untrained import write_untrained
@@ -137,3 +138,25 @@ def test_half_precision_stays_close(checkpoint: tuple[Path, str], contract: Cont
     assert chunks[1].dtype == np.float32
     np.testing.assert_allclose(*chunks, atol=0.05)
     assert not np.array_equal(*chunks)
+
+
+def test_a_flow_policy_continues_what_is_under_way(tmp_path: Path, contract: Contract) -> None:
+    write_untrained("pi05-tiny", contract, tmp_path / "flow", 0)
+    (served,) = load_checkpoints({"default": tmp_path / "flow"}, torch_threads=1)
+    assert isinstance(served.policy, RealTimePolicy)
+    running = np.zeros((3, 7), np.float32)
+    running[:, 0], running[:, 6] = 0.02, 1.0
+    request = make_request(contract, prefix=running, delay_s=0.2)
+    inputs = [inputs_of(request, served.policy), inputs_of(make_request(contract), served.policy)]
+    torch.manual_seed(0)
+    continued, fresh = infer_batch(served, inputs)
+    assert isinstance(continued, np.ndarray)
+    assert isinstance(fresh, np.ndarray)
+    error, before = (
+        np.abs(chunk[:2, [0, 6]] - running[:2, [0, 6]]).mean() for chunk in (continued, fresh)
+    )
+    assert error < 0.5 * before  # untrained: steered towards what is under way, not equal to it
+    (metadata,) = PolicySet([served]).metadata()
+    assert metadata.real_time_chunking
+    (metadata,) = PolicySet([served], blind=True).metadata()
+    assert metadata.real_time_chunking is None

@@ -13,8 +13,9 @@ PROTOCOL = "rlco/v1"
 class PolicyMetadata:
     """One served policy.
 
-    In blind mode `policy_id` is the alias and `normalisation_id` is absent, so that nothing tells
-    which checkpoint hides behind an alias.
+    In blind mode `policy_id` is the alias, and `normalisation_id` and `real_time_chunking` (whether
+    requests may carry a `prefix`) are absent, so that nothing tells which checkpoint hides behind
+    an alias.
     """
 
     alias: str
@@ -25,6 +26,7 @@ class PolicyMetadata:
     executed_steps: int
     control_rate_hz: float
     normalisation_id: str | None = None
+    real_time_chunking: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
