@@ -106,6 +106,7 @@ def test_a_repeated_capture_time_is_no_jump():
     assert mapping.jumps == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-(10**9), 10**9), min_size=2, max_size=40))
 def test_the_hull_is_below_every_point_and_convex(heights):
     points = list(enumerate(heights))

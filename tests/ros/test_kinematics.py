@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rlco.core.kinematics import flange_pose, tcp_pose
 from scipy.spatial.transform import Rotation
@@ -52,6 +52,7 @@ def urdf_pose(joints, link, angles):
     return pose
 
 
+@settings(deadline=None)
 @given(JOINTS)
 def test_the_tcp_is_where_maniskills_urdf_puts_it(angles):
     joints = maniskill_panda()
@@ -59,6 +60,7 @@ def test_the_tcp_is_where_maniskills_urdf_puts_it(angles):
     np.testing.assert_allclose(tcp_pose(angles), expected, atol=1e-6)
 
 
+@settings(deadline=None)
 @given(JOINTS)
 def test_poses_are_rigid_and_the_flange_is_within_reach(angles):
     pose = flange_pose(angles)
@@ -67,6 +69,7 @@ def test_poses_are_rigid_and_the_flange_is_within_reach(angles):
     assert np.linalg.norm(pose[:3, 3] - [0, 0, 0.333]) < 0.855 + 0.107 + 1e-6
 
 
+@settings(deadline=None)
 @given(JOINTS, st.floats(-1.0, 1.0))
 def test_the_first_joint_turns_everything_about_the_base(angles, turn):
     turned = angles.copy()

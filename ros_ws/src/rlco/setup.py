@@ -47,7 +47,13 @@ setup(
         "fci": ["franky-control>=2.0,<3"],
         "lab": ["rlco-trainer[sim]==0.1.0"],
         "realsense": ["pyrealsense2>=2.59"],
-        "teleop": ["dynamixel-sdk>=4.1", "pynput>=1.8", "pyserial>=3.5", "pyspacemouse>=2.1"],
+        "teleop": [
+            "dynamixel-sdk>=4.1",
+            "easyhid>=0.0.10",
+            "pynput>=1.8",
+            "pyserial>=3.5",
+            "pyspacemouse>=2.1",
+        ],
         "test": ["pytest"],
     },
     entry_points={

@@ -120,23 +120,26 @@ class Teleop:
         """The share of the full speed that is chosen."""
         return self._rules.speeds[self._speed]
 
-    def release(self) -> None:
-        """Let the target go, as when the device is lost; driving begins again where the arm is."""
+    def let_go(self) -> None:
+        """Forget the target: where driving goes on, it begins where the arm is measured."""
         self._target = self._leader = None
+
+    def release(self) -> None:
+        """Let go and open the clutch, as when the device is lost."""
+        self.let_go()
         if self._rules.clutch == "toggle":
             self._clutched = False
 
     def update(
-        self, reading: Reading, measured: Measured, *, dt_s: float, now_s: float, allowed: bool
+        self, reading: Reading, measured: Measured | None, *, dt_s: float, now_s: float
     ) -> Step:
         """Take in a reading `dt_s` after the last one.
 
         Args:
             reading: The device's input.
-            measured: The arm and gripper now.
+            measured: The arm and gripper now; None where teleoperation may not drive.
             dt_s: How long the reading's velocity counts.
             now_s: A steady clock, for long presses.
-            allowed: Whether the guard lets teleoperation drive.
         """
         toggles_gripper = False
         events = []
@@ -154,8 +157,8 @@ class Teleop:
             self._clutched = bool(self._dead_man & reading.held)
         if set(events) & set(HALTS):
             self.release()
-        elif not (allowed and self._clutched):
-            self._target = self._leader = None
+        elif measured is None or not self._clutched:
+            self.let_go()
         else:
             self._target = self._advance(reading, measured, dt_s, toggles_gripper)
         return Step(target=self._target, events=tuple(events))
