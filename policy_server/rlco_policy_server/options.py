@@ -34,7 +34,7 @@ class ServeOptions:
     """Show aliases only: no checkpoint or normalisation id reaches a client."""
     audit_log: Path | None = None
     """A file that gets a JSON line for every act of an operator, unblinding above all."""
-    queue_limit: int = 16
+    queue_limit: int = 64
     """How many requests may wait for one device; more are answered 503."""
     batch_wait_ms: float = 2.0
     """How long a batch may wait for sessions that ask at the same pace."""

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, Full, Queue
@@ -103,7 +103,7 @@ class Recorder:
     ) -> None:
         """Keep one answered request; returns at once, and drops it if the disk cannot follow."""
         step = _Step(
-            request=request,
+            request=replace(request, images={}),  # the policy images are kept, not the frames
             answer=answer,
             sent=sent,
             stamp_ns=self._clock_ns(),
