@@ -159,14 +159,14 @@ class FciArm:
         """
         try:
             self._robot.poll_motion()
-        except self._franky.Exception as error:
+        except (self._franky.Exception, RuntimeError) as error:  # RuntimeError: its planner
             raise ArmError(f"the robot stopped by itself: {error}") from error
 
     def _move(self, motion: Any) -> None:
         self.check()
         try:
             self._robot.move(motion, asynchronous=True)
-        except self._franky.Exception as error:
+        except (self._franky.Exception, RuntimeError) as error:  # RuntimeError: its planner
             raise ArmError(f"the robot does not move: {error}") from error
 
     def recover(self) -> None:
@@ -177,7 +177,7 @@ class FciArm:
         """
         try:
             cleared = self._robot.recover_from_errors()
-        except self._franky.Exception as error:
+        except (self._franky.Exception, RuntimeError) as error:  # RuntimeError: its planner
             raise ArmError(f"the error stays: {error}") from error
         if not cleared or self._robot.has_errors:
             raise ArmError("the error stays; see Desk, and check the user stop and the joints")
