@@ -14,13 +14,14 @@ from rlco_datasets import spec
 from rlco_datasets.contract import ContractMismatchError
 from rlco_datasets.store import StoreError
 
-from rlco_trainer.checkpoint import CheckpointError, load_policy
+from rlco_trainer.checkpoint import CheckpointError, load_policy, read_card
 from rlco_trainer.conditions import draw, read_conditions
 from rlco_trainer.data import DataError
 from rlco_trainer.episodes import PolicyPackage
 from rlco_trainer.evaluate import BatchPool, Job, evaluate, write_evaluation
 from rlco_trainer.film import film
 from rlco_trainer.policies.interface import Policy
+from rlco_trainer.policies.memory import estimate
 from rlco_trainer.policies.public_weights import WeightsError
 from rlco_trainer.precision import DeviceError
 from rlco_trainer.run_folder import RunError
@@ -79,7 +80,7 @@ class Stage1:
 
     In: episode stores. Out: a run folder with config.yaml, metrics.jsonl, tensorboard/, run.json,
     checkpoint/ and state/. The same command goes on after a kill. `--config FILE` starts from the
-    values of an earlier run's config.yaml.
+    values of an earlier run's config.yaml. `--init` starts from a checkpoint of any family.
     Example: rlco-train stage1 --real data/real --sim data/sim --alpha 0.5 --out runs/stage1
     """
 
@@ -88,7 +89,9 @@ class Stage1:
     config: tyro.conf.OmitArgPrefixes[Stage1Config]
 
     def run(self) -> None:
-        """Train and print the checkpoint's id."""
+        """Say what memory a large family takes, train, and print the checkpoint's id."""
+        if self.config.init:
+            _print_memory(self.config.init, self.config.batch)
         identity = run_stage1(self.config, self.out)
         print(f"{self.out}/checkpoint: {identity}")
 
@@ -225,6 +228,13 @@ class Eval:
                 "contract_id": loaded.policy.contract.id,
             }
             write_evaluation(self.json, result, about)
+
+
+def _print_memory(checkpoint: str, batch: int) -> None:
+    card = read_card(checkpoint)
+    if card.family != "compact":
+        needed = estimate(card.family, card.architecture, card.contract, batch)
+        print(f"{checkpoint} ({card.family}): {needed}")
 
 
 def _pool_of(twin: Twin, config: Stage2Config, policy: Policy) -> BatchPool:

@@ -1,11 +1,14 @@
-"""Demonstrations in the twin: successful episodes of the noisy expert, with clean labels."""
+"""Demonstrations in the twin: successful, noisy episodes with clean labels.
+
+They come from the scripted expert, or from demonstrations moved to new starts (`sources`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +16,10 @@ from rlco_calibration.initial_states import sample
 from rlco_calibration.twin import Twin
 from rlco_datasets.contract import Contract
 
-from rlco_trainer.twin.expert import Expert, ExpertNoise
+from rlco_trainer.twin.expert import Expert, ExpertAction, ExpertNoise, ExpertScene
+from rlco_trainer.twin.retarget import Retargeted
 from rlco_trainer.twin.scene import Observation, TwinScene
+from rlco_trainer.twin.sources import Source
 
 if TYPE_CHECKING:
     from rlco_datasets.episode import Episode
@@ -25,7 +30,14 @@ DEFAULT_NOISE = ExpertNoise()
 
 
 class DemonstrationError(RuntimeError):
-    """The expert cannot solve the task in this twin."""
+    """Whoever demonstrates cannot solve the task in this twin."""
+
+
+class Demonstrator(Protocol):
+    """Acts through one episode."""
+
+    def act(self, scene: ExpertScene) -> ExpertAction:
+        """Return the action for the next control period."""
 
 
 def generate(
@@ -36,27 +48,34 @@ def generate(
     seed: int,
     *,
     noise: ExpertNoise = DEFAULT_NOISE,
+    sources: Sequence[Source] = (),
 ) -> Iterator[Episode]:
     """Yield `episodes` successful episodes with images at every control step.
 
-    Episode `i` depends on the twin, the contract, the task, `seed` and `i` alone, so any split over
-    processes gives the same episodes (`parallel_demonstrations`).
+    Episode `i` depends on the twin, the contract, the task, the sources, `seed` and `i` alone, so
+    any split over processes gives the same episodes (`parallel_demonstrations`).
 
     Raises:
         DemonstrationError: if an episode fails `MAX_ATTEMPTS` times over.
     """
     scene = TwinScene(twin, contract, task, images="policy", seed=seed)
     for index in range(episodes):
-        yield demonstrate(scene, seed, index, noise)
+        yield demonstrate(scene, seed, index, noise, sources)
 
 
 def demonstrate(
-    scene: TwinScene, seed: int, index: int, noise: ExpertNoise = DEFAULT_NOISE
+    scene: TwinScene,
+    seed: int,
+    index: int,
+    noise: ExpertNoise = DEFAULT_NOISE,
+    sources: Sequence[Source] = (),
 ) -> Episode:
     """Return the successful episode number `index` of a seed.
 
-    `actions` are the expert's noise-free intentions; what was executed is in
-    `extras["executed_action"]`. A start that the expert fails from is drawn anew.
+    With `sources`, one drawn at random is followed; without, the scripted expert acts. `actions`
+    are the noise-free intentions; what was executed is in `extras["executed_action"]`. A failed
+    attempt is thrown away and another start drawn; `metadata.extra` counts the attempts and names
+    the source.
 
     Raises:
         DemonstrationError: if `MAX_ATTEMPTS` starts failed.
@@ -66,22 +85,29 @@ def demonstrate(
         rng = np.random.default_rng([seed, index, attempt])
         initial = sample(scene.twin, task, rng, f"demonstration-{seed}-{index}")
         scene.reset(initial)
-        expert = Expert(task, rng, noise)
+        lineage = {"generator": "expert", "attempts": str(attempt + 1)}
+        actor: Demonstrator
+        if sources:
+            source = sources[int(rng.integers(len(sources)))]
+            lineage |= {"generator": "segments", "source_demonstration": source.label}
+            actor = Retargeted(source, rng, noise)
+        else:
+            actor = Expert(task, rng, noise)
         seen: list[Observation] = []
         clean: list[NDArray[np.float32]] = []
         executed: list[NDArray[np.float32]] = []
         while len(seen) < MAX_STEPS and not scene.status().success:
             seen.append(scene.observe())
-            action = expert.act(scene)
+            action = actor.act(scene)
             clean.append(action.clean)
             executed.append(action.executed)
             scene.step(action.executed)
         if scene.status().success:
-            return _episode(scene, seed, seen, np.stack(clean), np.stack(executed))
+            return _episode(scene, seed, seen, np.stack(clean), np.stack(executed), lineage)
     raise DemonstrationError(
-        f"twin {scene.twin.name!r}, task {task!r}: the expert failed from {MAX_ATTEMPTS} starts "
-        f"in a row (episode {index} of seed {seed}). Lower the noise, or check the twin's start "
-        "states, workspace and friction."
+        f"twin {scene.twin.name!r}, task {task!r}: the {lineage['generator']} failed from "
+        f"{MAX_ATTEMPTS} starts in a row (episode {index} of seed {seed}). Lower the noise, or "
+        "check the twin's start states, workspace and friction."
     )
 
 
@@ -91,6 +117,7 @@ def _episode(
     seen: Sequence[Observation],
     clean: NDArray[np.float32],
     executed: NDArray[np.float32],
+    lineage: dict[str, str],
 ) -> Episode:
     from rlco_datasets.episode import Episode, EpisodeMetadata
 
@@ -101,7 +128,7 @@ def _episode(
         source="sim",
         task=scene.task.name,
         instruction=scene.initial_states.instruction,
-        operator="expert",
+        operator=lineage["generator"],
         outcome="success",
         contract_id=scene.contract.id,
         twin_id=scene.twin.id,
@@ -109,6 +136,7 @@ def _episode(
         software_version=version("rlco-trainer"),
         created_utc=datetime.now(UTC).isoformat(),
         initial_condition=scene.initial,
+        extra=lineage,
     )
     return Episode(
         metadata=metadata,

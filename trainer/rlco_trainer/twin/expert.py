@@ -58,6 +58,30 @@ class ExpertScene(SceneView, Protocol):
         """What actions mean."""
 
 
+def noisy_action(
+    clean: NDArray[np.float64],
+    contract: Contract,
+    noise: ExpertNoise,
+    rng: np.random.Generator,
+    *,
+    precise: bool,
+) -> ExpertAction:
+    """Return an action `(7,)` within the contract's limits, and the same with noise added."""
+    clean = clip_action(clean, contract)
+    scale = noise.precise if precise else 1.0
+    spread = np.repeat(
+        [
+            noise.translation * contract.max_translation_m,
+            noise.rotation * contract.max_rotation_rad,
+        ],
+        3,
+    )
+    executed = clean.copy()
+    executed[:6] += scale * spread * rng.standard_normal(6)
+    executed = clip_action(executed, contract)
+    return ExpertAction(executed=executed.astype(np.float32), clean=clean.astype(np.float32))
+
+
 class Expert:
     """Solves one episode of a task; make a new one for every episode."""
 
@@ -101,20 +125,9 @@ class Expert:
             length = float(np.linalg.norm(clean[:3]))
             if length > phase.max_step_m:
                 clean[:3] *= phase.max_step_m / length
-        clean = clip_action(clean, contract)
-        executed = clean.copy()
-        if phase is not None:
-            scale = self._noise.precise if phase.precise else 1.0
-            spread = np.repeat(
-                [
-                    self._noise.translation * contract.max_translation_m,
-                    self._noise.rotation * contract.max_rotation_rad,
-                ],
-                3,
-            )
-            executed[:6] += scale * spread * self._rng.standard_normal(6)
-            executed = clip_action(executed, contract)
-        return ExpertAction(executed=executed.astype(np.float32), clean=clean.astype(np.float32))
+        if phase is None:
+            return noisy_action(clean, contract, NO_NOISE, self._rng, precise=True)
+        return noisy_action(clean, contract, self._noise, self._rng, precise=phase.precise)
 
     def _advance(self, scene: SceneView) -> None:
         """Go to the phase that fits the state: the next ones, or back to the first."""

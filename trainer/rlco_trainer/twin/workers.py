@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from rlco_trainer.twin.expert import ExpertNoise
     from rlco_trainer.twin.scene import ImageMode
+    from rlco_trainer.twin.sources import Source
 
 LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 256 * 1024**2
@@ -177,6 +178,7 @@ def parallel_demonstrations(
     *,
     workers: int,
     noise: ExpertNoise | None = None,
+    sources: Sequence[Source] = (),
 ) -> Iterator[Episode]:
     """Yield the very episodes of `demonstrations.generate`, made in `workers` processes."""
     indices = [
@@ -184,17 +186,23 @@ def parallel_demonstrations(
         for start in range(0, episodes, EPISODES_PER_TASK)
     ]
     with WorkerPool(twin, contract, task, workers=workers, scenes=1, seed=seed) as pool:
-        for made in pool.imap(_demonstrate, [(seed, part, noise) for part in indices]):
+        work = [(seed, part, noise, tuple(sources)) for part in indices]
+        for made in pool.imap(_demonstrate, work):
             yield from made
 
 
 def _demonstrate(
-    batch: Any, seed: int, indices: Sequence[int], noise: ExpertNoise | None
+    batch: Any,
+    seed: int,
+    indices: Sequence[int],
+    noise: ExpertNoise | None,
+    sources: Sequence[Source],
 ) -> list[Episode]:
     from rlco_trainer.twin import demonstrations
 
     chosen = demonstrations.DEFAULT_NOISE if noise is None else noise
-    return [demonstrations.demonstrate(batch.scenes[0], seed, i, chosen) for i in indices]
+    scene = batch.scenes[0]
+    return [demonstrations.demonstrate(scene, seed, i, chosen, sources) for i in indices]
 
 
 def _start_ray(ray: Any, workers: int, address: str | None) -> None:

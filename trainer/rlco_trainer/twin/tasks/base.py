@@ -79,6 +79,19 @@ class Phase:
     ends: Callable[[SceneView], bool] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A leg of the task that is about one thing: it goes where that thing goes.
+
+    `frame` returns the thing's upright frame (z up, yaw about it) from the state now; of a thing
+    that looks the same after a turn, that with the yaw nearest to 0. The segment ends at the
+    milestone `until`.
+    """
+
+    frame: Callable[[SceneView], Array]
+    until: str
+
+
 class Task(Protocol):
     """One task, without state: everything is read from the scene."""
 
@@ -120,3 +133,6 @@ class Task(Protocol):
 
     def phases(self) -> tuple[Phase, ...]:
         """Return the expert's way."""
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Return the legs that a demonstration is cut into; the last ends at "success"."""

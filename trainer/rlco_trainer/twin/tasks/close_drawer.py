@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlco_trainer.twin.tasks import drawer, geometry
-from rlco_trainer.twin.tasks.base import Phase, SceneView
+from rlco_trainer.twin.tasks.base import Phase, SceneView, Segment
 
 Array = NDArray[np.float64]
 
@@ -76,6 +76,13 @@ class CloseDrawer:
             ),
             Phase(name="back", goal=_before, gripper=0.0, tolerance_m=0.01, max_steps=5),
             Phase(name="retreat", goal=drawer.lifted, gripper=0.0, tolerance_m=0.03, max_steps=6),
+        )
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Come up to the handle; push it home."""
+        return (
+            Segment(frame=drawer.handle_frame, until="pushed"),
+            Segment(frame=drawer.cabinet_frame, until="success"),
         )
 
 

@@ -83,8 +83,7 @@ def beside_handle(view: SceneView, inward_m: float, up_m: float) -> Array:
 def beside(view: SceneView, handle_m: Array, inward_m: float, up_m: float) -> Array:
     """Return the TCP pose as `beside_handle`, for a handle at `handle_m` `(3,)`."""
     position = handle_m - inward_m * opening_direction(view)
-    yaw = geometry.tcp_yaw_rad(view.object_pose(DRAWER))
-    yaw = geometry.nearest_equivalent_rad(yaw, 0.0, SYMMETRY_RAD)
+    yaw = geometry.nearest_equivalent_rad(cabinet_yaw_rad(view), 0.0, SYMMETRY_RAD)
     return geometry.tool_down(position + np.array([0.0, 0.0, up_m - BELOW_HANDLE_M]), yaw)
 
 
@@ -93,3 +92,18 @@ def lifted(view: SceneView) -> Array:
     target = view.T_base_target.copy()
     target[2, 3] = view.object_pose(HANDLE)[2, 3] + HOVER_M
     return target
+
+
+def handle_frame(view: SceneView) -> Array:
+    """Return the handle's upright frame."""
+    return geometry.upright(view.object_pose(HANDLE)[:3, 3], cabinet_yaw_rad(view))
+
+
+def cabinet_frame(view: SceneView) -> Array:
+    """Return the cabinet's upright frame."""
+    return geometry.upright(view.object_pose(DRAWER)[:3, 3], cabinet_yaw_rad(view))
+
+
+def cabinet_yaw_rad(view: SceneView) -> float:
+    """Return the direction of the cabinet's x axis in the base frame."""
+    return geometry.tcp_yaw_rad(view.object_pose(DRAWER))

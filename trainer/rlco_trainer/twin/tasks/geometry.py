@@ -20,9 +20,16 @@ TOUCH_N = 0.05
 
 def tool_down(position_m: Array, yaw_rad: float) -> Array:
     """Return a TCP pose with the tool straight down, turned by `yaw_rad` about the vertical."""
+    pose = upright(position_m, yaw_rad)
+    pose[:3, :3] = pose[:3, :3] @ TOOL_DOWN
+    return pose
+
+
+def upright(position_m: Array, yaw_rad: float) -> Array:
+    """Return a frame with z up, turned by `yaw_rad` about it."""
     c, s = math.cos(yaw_rad), math.sin(yaw_rad)
     turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-    return pose_matrix(np.asarray(position_m, float), turn @ TOOL_DOWN)
+    return pose_matrix(np.asarray(position_m, float), turn)
 
 
 def tcp_yaw_rad(pose: Array) -> float:

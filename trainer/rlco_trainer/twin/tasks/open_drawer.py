@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlco_trainer.twin.tasks import drawer, geometry
-from rlco_trainer.twin.tasks.base import Phase, SceneView
+from rlco_trainer.twin.tasks.base import Phase, SceneView, Segment
 
 Array = NDArray[np.float64]
 
@@ -91,6 +91,13 @@ class OpenDrawer:
                 max_steps=6,
                 precise=True,
             ),
+        )
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Hook the handle; pull it to where it is to go."""
+        return (
+            Segment(frame=drawer.handle_frame, until="reached"),
+            Segment(frame=drawer.cabinet_frame, until="success"),
         )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rlco_trainer.twin.shapes import bowl_inner_radius_m
 from rlco_trainer.twin.tasks import geometry
-from rlco_trainer.twin.tasks.base import Phase, SceneView
+from rlco_trainer.twin.tasks.base import Phase, SceneView, Segment
 
 Array = NDArray[np.float64]
 
@@ -119,6 +119,13 @@ class PickAndPlace:
             Phase(name="retreat", goal=_away, gripper=1.0, tolerance_m=0.03, max_steps=6),
         )
 
+    def segments(self) -> tuple[Segment, ...]:
+        """Pick the cube up; bring it to the bowl."""
+        return (
+            Segment(frame=_cube_frame, until="lifted"),
+            Segment(frame=_bowl_frame, until="success"),
+        )
+
 
 def _in_bowl(view: SceneView) -> bool:
     bowl = view.twin.object_model(BOWL)
@@ -202,3 +209,11 @@ def _away(view: SceneView) -> Array:
 def _between_fingers(view: SceneView) -> bool:
     offset = float(np.linalg.norm(_held_offset_m(view)))
     return offset < 0.03 and view.gripper_width_m > 0.01
+
+
+def _cube_frame(view: SceneView) -> Array:
+    return geometry.upright(view.object_pose(CUBE)[:3, 3], _grasp_yaw_rad(view))
+
+
+def _bowl_frame(view: SceneView) -> Array:
+    return geometry.upright(view.object_pose(BOWL)[:3, 3], 0.0)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlco_trainer.twin.tasks import geometry
-from rlco_trainer.twin.tasks.base import Phase, SceneView
+from rlco_trainer.twin.tasks.base import Phase, SceneView, Segment
 
 Array = NDArray[np.float64]
 
@@ -84,6 +84,13 @@ class PushCube:
             ),
             Phase(name="back", goal=_backed, gripper=0.0, tolerance_m=0.01, max_steps=8),
             Phase(name="retreat", goal=_away, gripper=0.0, tolerance_m=0.03, max_steps=6),
+        )
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Come up behind the cube, facing the mark; push it onto the mark."""
+        return (
+            Segment(frame=_cube_frame, until="pushed"),
+            Segment(frame=_goal_frame, until="success"),
         )
 
 
@@ -185,3 +192,17 @@ def _away(view: SceneView) -> Array:
     target = view.T_base_target.copy()
     target[2, 3] = _low_m(view) + 0.12
     return target
+
+
+def _cube_frame(view: SceneView) -> Array:
+    return geometry.upright(view.object_pose(CUBE)[:3, 3], _way_rad(view))
+
+
+def _goal_frame(view: SceneView) -> Array:
+    return geometry.upright(view.object_pose(GOAL)[:3, 3], _way_rad(view))
+
+
+def _way_rad(view: SceneView) -> float:
+    """Return the direction from the cube to the mark."""
+    direction, _ = _to_goal_m(view)
+    return math.atan2(direction[1], direction[0])
