@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rlco_policy_server.audit import Audit
 from rlco_policy_server.endpoints.body import read_body
+from rlco_policy_server.endpoints.documents import refusals
 from rlco_policy_server.engine import WarmUpError
 from rlco_policy_server.errors import RequestError
 from rlco_policy_server.gateway import Gateway
@@ -58,7 +59,10 @@ class PolicyState(BaseModel):
 def router(gateway: Gateway, loader: PolicyLoader | None, audit: Audit) -> APIRouter:
     """Return the routes of `/v1/operate`, all for operators only."""
     routes = APIRouter(
-        prefix="/v1/operate", tags=["operate"], dependencies=[Depends(require_operator)]
+        prefix="/v1/operate",
+        tags=["operate"],
+        dependencies=[Depends(require_operator)],
+        responses=refusals(400, 401, 403, 404, 409, 413, 422, 501),
     )
     one_at_a_time = asyncio.Lock()
     policies = gateway.engine.policies

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -227,11 +228,10 @@ class Exchange:
     def rejected(self, status: int, body: bytes) -> Exception:
         """Return the error for a handshake that the server answered with an HTTP status."""
         try:
-            answer = stream.decode_answer(body.decode())
-        except (WireError, UnicodeDecodeError):
-            answer = ""
-        if isinstance(answer, stream.Refusal):
-            return self.refused(answer)
+            plain = json.loads(body) | {"status": status}
+            return self.refused(spec.from_plain(stream.Refusal, plain, where=self.url))
+        except (ValueError, TypeError):  # not our server's words: show them as they are
+            pass
         return ServerReplyError(
             f"{self.url}{stream.PATH} answered {status} instead of opening the stream: "
             f"{body[:300].decode(errors='replace')!r}. Check the URL and the API key.",

@@ -26,6 +26,7 @@ WORDS = {
     422: "Well-formed, but off the contract.",
     429: "Too many requests or sessions.",
     500: "The policy failed; no action is sent.",
+    501: "This server was started without the means.",
     503: "The queue is full, or the server is shutting down.",
     504: "The deadline passed before the answer was there.",
 }
