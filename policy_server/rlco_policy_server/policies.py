@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rlco_datasets.contract import Contract
 
 from rlco_policy_server.errors import RequestError
-from rlco_policy_server.wire.metadata import PolicyMetadata
+from rlco_policy_server.wire.metadata import PolicyMetadata, describe_actions, describe_state
 
 DEFAULT_ALIAS = "default"
 ALIAS = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -173,6 +173,8 @@ class PolicySet:
                 executed_steps=served.policy.contract.executed_steps,
                 control_rate_hz=served.policy.contract.control_rate_hz,
                 normalisation_id=None if self.blind else served.normalisation_id,
+                action=describe_actions(served.policy.contract),
+                state=describe_state(served.policy.contract),
                 real_time_chunking=(
                     None if self.blind else isinstance(served.policy, RealTimePolicy)
                 ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rlco_datasets.contract import STATE_FIELDS, Contract
 
@@ -27,6 +27,10 @@ class PolicyMetadata:
     control_rate_hz: float
     normalisation_id: str | None = None
     real_time_chunking: bool | None = None
+    action: dict[str, str] = field(default_factory=dict)
+    """What the numbers of an action are, in words: units, frame, reference, sign."""
+    state: dict[str, str] = field(default_factory=dict)
+    """The same for the state."""
 
 
 @dataclass(frozen=True, kw_only=True)
