@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rlco_datasets.frames import pose_matrix
 
 from rlco_calibration.captures import CaptureFolder
-from rlco_calibration.motion import TOOL_DOWN, Pace, UnrestError, go, touch
+from rlco_calibration.motion import TOOL_DOWN, Pace, go, touch
 from rlco_calibration.port import BenchPort
 from rlco_calibration.twin import Workspace
 
@@ -45,13 +45,14 @@ def capture_poses(
     for index, pose in enumerate(poses):
         if index in folder.numbers:
             continue
-        try:
-            before = go(port, target, pose, width_m=0.04, pace=pace)
-        except UnrestError as error:
-            progress(str(error), index + 1, len(poses))
-            target = pose
-            continue
+        rested = go(port, target, pose, width_m=0.04, pace=pace)
         target = pose
+        if not rested:
+            progress(
+                f"captures of {camera} (no rest at this pose, left out)", index + 1, len(poses)
+            )
+            continue
+        before = port.read()
         stamp_ns, frame = port.frame(camera)
         after = port.read()
         folder.add(
@@ -78,11 +79,7 @@ def touch_table(
     """Touch the table at points; return TCP positions at contact `(N, 3)` and the last target."""
     found, target = [], start
     for index, (x, y) in enumerate(points_m):
-        try:
-            height, target = touch(port, x, y, start=target, above_m=above_m, deepest_m=deepest_m)
-        except UnrestError as error:
-            progress(str(error), index + 1, len(points_m))
-            continue
+        height, target = touch(port, x, y, start=target, above_m=above_m, deepest_m=deepest_m)
         found.append([x, y, height])
         progress("touches of the table", index + 1, len(points_m))
     return np.array(found), target

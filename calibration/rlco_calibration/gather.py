@@ -27,7 +27,9 @@ CLAMP_M = np.array([0.5, -0.12, 0.28])
 """Where the hand is, tool down, when the board is clamped so that it faces the camera."""
 TOUCH_XY_M = tuple((x, y) for x in (0.36, 0.46, 0.56) for y in (-0.24, 0.2))
 ABOVE_M, DEEPEST_M = 0.06, -0.04
-EXCITATIONS = ((0, 40), (1, 60), (2, 40))
+ENOUGH = 0.6
+"""Share of the planned captures with which a folder counts as complete."""
+EXCITATIONS = ((0, 30), (1, 45), (2, 30))
 """Seed and length (control periods) of every excitation; the last only tests the fit."""
 ARM_START_M = (0.5, 0.0, 0.25)
 PUSHES = ((0.45, 0.0, 0.0), (0.45, 0.02, 0.5), (0.45, 0.04, -0.5))
@@ -65,6 +67,9 @@ class Gatherer:
             self._walk.folder / "captures" / camera,
             Session(camera=camera, board=board, board_place="gripper"),
         )
+        if len(folder) >= ENOUGH * count:
+            self._say(f"{camera}: {len(folder)} captures are there already")
+            return
         rng = np.random.default_rng(seed)
         chosen = plan.suggest(board, guess, self._twin.workspace, count, rng)
         start = self._home()

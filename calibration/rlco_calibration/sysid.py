@@ -110,26 +110,22 @@ class Fitter:
         ]
 
     def solve(self, start: Array, rounds: int = ROUNDS) -> Solution:
-        """Return the solution from a start, by Levenberg-Marquardt steps with trial dampings."""
+        """Return the solution from a start, by Levenberg-Marquardt steps of growing damping."""
         x = np.clip(start, self._low, self._high)
         (residual,) = self.residuals([x])
         jacobian = self._jacobian(x, residual)
         for _ in range(rounds):
             normal, pull = jacobian.T @ jacobian, jacobian.T @ residual
-            trials = [
-                np.clip(
-                    x - np.linalg.solve(normal + damp * np.diag(np.diag(normal) + 1e-9), pull),
-                    self._low,
-                    self._high,
-                )
-                for damp in (1e-6, 0.3, 10.0)
-            ]
-            outcomes = self.residuals(trials)
-            best = min(range(len(trials)), key=lambda i: float(outcomes[i] @ outcomes[i]))
-            if outcomes[best] @ outcomes[best] >= residual @ residual * (1 - 1e-4):
+            for damp in (1e-6, 0.3, 10.0):
+                step = np.linalg.solve(normal + damp * np.diag(np.diag(normal) + 1e-9), pull)
+                trial = np.clip(x - step, self._low, self._high)
+                (outcome,) = self.residuals([trial])
+                if outcome @ outcome < residual @ residual * (1 - 1e-4):
+                    break
+            else:
                 break
-            moved = float(np.abs(trials[best] - x).max())
-            x, residual = trials[best], outcomes[best]
+            moved = float(np.abs(trial - x).max())
+            x, residual = trial, outcome
             jacobian = self._jacobian(x, residual)
             if moved < 1e-4:
                 break
@@ -208,11 +204,13 @@ def fit_arm(
     start = np.log([twin.arm.gain, twin.arm.stiffness, twin.arm.damping])
     first = min(fitted, key=lambda r: len(r.targets))
     solutions = {}
+    nearby = start
     best_rms = np.inf
     for count in range(round(most_delay_s / substep_s) + 1):
         delayed = with_value(twin, "arm.delay_s", count * substep_s)
         fitter = Fitter(delayed, ARM, [first], simulate)
-        solutions[count] = fitter.solve(start, rounds=4)
+        solutions[count] = fitter.solve(nearby, rounds=3)
+        nearby = solutions[count].x
         if solutions[count].rms > 1.5 * best_rms:
             break  # the errors grow with every further substep
         best_rms = min(best_rms, solutions[count].rms)
@@ -231,7 +229,7 @@ def fit_arm(
     delay = Quantity(
         name="arm.delay_s",
         value=delay_s,
-        std=substep_s / np.sqrt(12),
+        std=substep_s / float(np.sqrt(12)),
         low=max(delay_s - half, 0.0),
         high=delay_s + half,
         source=f"{source}; told apart in steps of {substep_s * 1000:.0f} ms",
