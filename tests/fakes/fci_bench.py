@@ -4,7 +4,7 @@ import contextlib
 import signal
 import time
 
-from fci_peers import real_time
+from fci_peers import BENCH, CONTROLLER, first
 from ros_processes import NodeProcess
 
 # As on a robot but for the state: a busy machine may delay that.
@@ -17,7 +17,7 @@ GUARD = {
     "workspace_low_m": [0.1, -0.6, 0.0],
     "workspace_high_m": [1.0, 0.6, 1.2],
 }
-ERROR = 2
+REPEAT_S = 3.0
 
 
 class Rig:
@@ -55,10 +55,8 @@ class Rig:
         if self._target != message.pose:
             self._target, self.new_target_s = message.pose, time.monotonic()
 
-    def start(self, name, module, parameters, *, first=False):
-        made = NodeProcess(
-            module, parameters, self.folder, name=name, preexec=real_time if first else None
-        )
+    def start(self, name, module, parameters, priority=BENCH):
+        made = NodeProcess(module, parameters, self.folder, name=name, preexec=first(priority))
         self.processes[name] = made
         return made
 
@@ -66,8 +64,12 @@ class Rig:
         return self.start("guard", "rlco.nodes.guard", GUARD | changes)
 
     def start_arm(self, **changes):
+        parameters = {"driver": "fci", "address": self.robot.address, "state_rate_hz": 50.0}
+        return self.start("arm", "rlco.nodes.arm", parameters | changes, CONTROLLER)
+
+    def start_gripper(self):
         parameters = {"driver": "fci", "address": self.robot.address}
-        return self.start("arm", "rlco.nodes.arm", parameters | changes, first=True)
+        return self.start("gripper", "rlco.nodes.gripper", parameters)
 
     def start_source(self, source):
         return self.start(source, "fake_source", {"source": source})
@@ -92,33 +94,60 @@ class Rig:
                 f"{error}\nguard: {self.state}\narm: {self.status}\n{self.output}"
             ) from None
 
+    def call(self, kind, name, request):
+        """Call a service, again where no answer came: one may be lost during discovery."""
+        client = self.client.node.create_client(kind, name)
+        self.until(client.service_is_ready, f"service {name}")
+        futures = []
+        asked_s = 0.0
+
+        def answered():
+            nonlocal asked_s
+            if time.monotonic() - asked_s > REPEAT_S:
+                futures.append(client.call_async(request))
+                asked_s = time.monotonic()
+            return any(future.done() for future in futures)
+
+        self.until(answered, f"an answer of {name}")
+        self.client.node.destroy_client(client)
+        return next(future.result() for future in futures if future.done())
+
     def trigger(self, name):
         from std_srvs.srv import Trigger
 
-        return self.client.call(Trigger, name, Trigger.Request())
+        return self.call(Trigger, name, Trigger.Request())
 
     def select(self, source):
         from rlco_msgs.srv import SelectSource
 
-        return self.client.call(
-            SelectSource, "guard/select", SelectSource.Request(source=source)
-        ).success
+        request = SelectSource.Request(source=source)
+        return self.call(SelectSource, "guard/select", request).success
 
     def until_ready(self):
         """Wait for an arm that can be driven; recover and resume if need be."""
         self.until(lambda: self.status is not None and self.state is not None, "arm and guard")
-        if self.status.mode not in ("idle", "move"):
-            self.until(lambda: self.trigger("arm/recover").success, "recovery")
-            self.until(lambda: self.status.mode == "idle", "an idle arm")
-        self.until(lambda: self.trigger("guard/resume").success, "resuming")
+
+        def ready():
+            if self.status.mode not in ("idle", "move"):
+                self.trigger("arm/recover")
+                self.spin(0.2)
+            return self.trigger("guard/resume").success
+
+        self.until(ready, "resuming")
 
     def until_driving(self, source):
         """Hand over to `source` and wait until the robot itself moves."""
-        self.until_ready()
-        self.until(lambda: self.select(source), f"handing over to {source}")
-        self.until(self.robot.moving, "the robot to move")
-        self.spin(0.5)
-        assert not self.state.stopped, self.state.reason
+
+        def driving():
+            self.until_ready()
+            if not self.select(source):
+                return False
+            begun_s = time.monotonic()
+            while not self.state.stopped and time.monotonic() < begun_s + 1.5:
+                self.spin(0.05)
+            return not self.state.stopped and self.robot.moving()
+
+        self.until(driving, "the robot to be driven")  # a busy machine may need some attempts
 
     def until_resting(self):
         self.until(lambda: not self.robot.moving(), "the robot to rest")

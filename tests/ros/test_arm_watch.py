@@ -78,8 +78,13 @@ def test_an_idle_arm_waits_for_its_first_set_point():
     line.hand_over()
     assert line.run(5.0, commands=False) is None
     line.run(0.1)
-    line.guard("none")  # handed to nobody: silence is what is expected
-    assert line.run(5.0, guard=False, commands=False) is None
+    for source, reason in (("none", ""), ("teleop", "the operator has let go")):
+        line.guard(source, reason=reason)  # silence is what is expected
+        assert not line.watch.open
+        assert not line.watch.follow()
+        assert line.run(5.0, guard=False, commands=False) is None
+    line.guard()
+    assert line.watch.follow()
 
 
 def test_a_stopped_guard_holds_until_it_resumes():

@@ -202,11 +202,13 @@ def test_an_operator_who_lets_go_brings_the_arm_to_rest_and_may_go_on():
     bench.live(0.2)
     assert not bench.guard.stopped
     assert bench.guard.hand_overs == hand_overs + 1
+    assert bench.guard.resting
     np.testing.assert_array_equal(bench.guard.ramp.pose(0.0), last)
     bench.where = pose(0.5)  # wherever it is now, that is where the next command starts
     bench.live(3.0)
     assert not bench.command(pose(0.51), "teleop").limited
     assert bench.guard.ramp is None
+    assert not bench.guard.resting
     bench.live(0.01)
     assert bench.command(pose(0.9), "teleop") is None
     assert bench.guard.stopped

@@ -266,10 +266,12 @@ def test_an_operator_may_let_go_and_take_hold_again(bench):
     bench.alive.discard("commands")
     bench.until(lambda: bench.state.handed_over != before, "the arm to come to rest")
     assert not bench.state.stopped
+    assert bench.state.reason == "the operator has let go"
     count = len(bench.poses)
     bench.alive.add("commands")
     bench.until(lambda: len(bench.poses) > count + 20, "commands")
     assert not bench.state.stopped
+    assert bench.state.reason == ""
 
 
 def test_every_hand_over_has_a_time_of_its_own(bench):

@@ -57,7 +57,6 @@ def test_a_killed_operator_is_stopped(rig):
         rig.until_driving("teleop")
         stop_s = rig.stop_time_s(rig.kill("teleop"))
         assert not rig.robot.moving()
-        assert not rig.state.stopped  # an operator may take hold again
         return stop_s
 
     assert fastest(attempt) <= STOPPED_S

@@ -26,7 +26,8 @@ class ArmWatch:
         self._guard_s: float | None = None
         self._command_s: float | None = None
         self._handed_over_ns = 0
-        self._guard_open = False
+        self.open = False
+        """Whether the guard lets anybody drive; if not, the arm is to rest."""
         self.reason = ""
 
     @property
@@ -40,21 +41,21 @@ class ArmWatch:
         self._command_s = None
 
     def hear_guard(self, source: str, *, stopped: bool, reason: str, handed_over_ns: int) -> None:
-        """Take the guard's state."""
+        """Take the guard's state; `reason` is empty only while the source may drive."""
         self._guard_s = self._clock_s()
         if handed_over_ns != self._handed_over_ns and not stopped:
             self._handed_over_ns = handed_over_ns
             self._command_s = None
             self.reason = ""
-        self._guard_open = not stopped and source != "none"
+        self.open = source != "none" and not reason
         if stopped:
             self.hold(f"the guard has stopped: {reason}")
-        elif source == "none":
+        elif not self.open:
             self._command_s = None
 
     def follow(self) -> bool:
         """Whether a set-point that came now is to be followed; notes it if so."""
-        if self._guard_s is None or not self._guard_open or self.held:
+        if self._guard_s is None or not self.open or self.held:
             return False
         self._command_s = self._clock_s()
         return True

@@ -77,6 +77,8 @@ class Guard:
         self.ramp: StopRamp | None = None
         self.limited = 0
         self.hand_overs = 0
+        self.resting = False
+        """Whether the operator has let go: not stopped, but the arm is to rest."""
         self._forget_commands()
 
     def _forget_commands(self) -> None:
@@ -147,6 +149,7 @@ class Guard:
         """Let a source drive from where the arm is."""
         self.hand_overs += 1
         self.ramp = None
+        self.resting = False
         self._forget_commands()
 
     def hear_state(self, stamp_ns: int, T_base_tcp: Array) -> None:
@@ -213,6 +216,7 @@ class Guard:
             return None
         self._commanded_s = self._clock_s()
         self.ramp = None
+        self.resting = False
         if last is None or stamp_ns > last.stamp_ns:
             self._reference = state.T_base_tcp if last is None else last.T_base_target
             self._before_ns = stamp_ns - self._contract.period_ns if last is None else last.stamp_ns
@@ -266,6 +270,7 @@ class Guard:
         if silent_s > self._limits.max_command_age_s:
             if self.source == OPERATOR:
                 self._come_to_rest()
+                self.resting = True
                 self.hand_overs += 1
             else:
                 self.stop(f"{self.source} has sent no command for {silent_s:.3f} s")

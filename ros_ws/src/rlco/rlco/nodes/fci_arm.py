@@ -75,7 +75,7 @@ class FciSide:
             reason=message.reason,
             handed_over_ns=wire.stamp_ns(message.handed_over),
         )
-        if message.stopped or message.source == "none":
+        if not self._watch.open:
             self._rest()
 
     def _check(self) -> None:

@@ -35,6 +35,7 @@ SURVEY_S = 0.5
 STATE_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 STOP_EVENTS = ("stop", "estop")
 RESUME_EVENT = "resume"
+RESTING = "the operator has let go"
 
 
 class GuardNode(RlcoNode):
@@ -56,7 +57,7 @@ class GuardNode(RlcoNode):
         )
         self._wanted = self._parameters.initial_source
         self._waiting: tuple[str, PoseStamped] | None = None
-        self._told: tuple[str, str, int] | None = None
+        self._told: tuple[str, str, int, bool] | None = None
         self._state = GuardState()
         self._pose_out = self.create_publisher(PoseStamped, topics.TARGET_POSE, COMMAND_QOS)
         self._gripper_out = self.create_publisher(JointState, topics.GRIPPER_TARGET, COMMAND_QOS)
@@ -105,13 +106,13 @@ class GuardNode(RlcoNode):
         stamp_ns = wire.stamp_ns(message.header.stamp)
         self._waiting = (source, message) if self._guard.waits(stamp_ns) else None
         set_point = self._guard.offer(source, stamp_ns, asked)
+        self._tell()
         if set_point is not None:
             self._pose_out.publish(
                 wire.stamped_pose(set_point.T_base_target, stamp_ns)
                 if set_point.limited
                 else message
             )
-        self._tell()
 
     def _on_gripper(self, source: str, message: JointState) -> None:
         if source != self._guard.source:
@@ -214,7 +215,7 @@ class GuardNode(RlcoNode):
         Each hand-over has a time of its own: from it on, arm drivers take commands again.
         """
         guard = self._guard
-        news = (guard.source, guard.reason, guard.hand_overs)
+        news = (guard.source, guard.reason, guard.hand_overs, guard.resting)
         if self._told == news:
             return
         if self._told is None or self._told[2] != guard.hand_overs:
@@ -239,7 +240,7 @@ class GuardNode(RlcoNode):
         self._state.stamp = self.get_clock().now().to_msg()
         self._state.source = self._guard.source
         self._state.stopped = self._guard.stopped
-        self._state.reason = self._guard.reason
+        self._state.reason = self._guard.reason or (RESTING if self._guard.resting else "")
         self._state_out.publish(self._state)
 
     def _watch(self) -> None:
