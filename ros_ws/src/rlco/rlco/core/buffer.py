@@ -41,9 +41,12 @@ class BoundedBuffer:
             self._bytes -= len(item)
             return item
 
-    def close(self) -> None:
-        """Let `take` end when nothing is left."""
+    def close(self, *, drop: bool = False) -> None:
+        """Let `take` end when nothing is left; `drop`: leave nothing."""
         with self._changed:
+            if drop:
+                self._waiting.clear()
+                self._bytes = 0
             self._closed = True
             self._changed.notify_all()
 

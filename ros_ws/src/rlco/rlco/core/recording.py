@@ -87,6 +87,10 @@ class Recording:
             self._look(stream, stamp_ns)
         return taken
 
+    def needs(self, topic: str, stamp_ns: int, end_ns: int) -> bool:
+        """Tell whether a sample would be kept that the next one, at `end_ns`, replaces."""
+        return self._by_topic[topic].needs(stamp_ns, end_ns)
+
     def _look(self, stream: Stream, stamp_ns: int) -> None:
         start_ns = self.streams.start_ns
         images = self.streams.images.values()

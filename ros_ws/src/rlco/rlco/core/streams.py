@@ -50,7 +50,7 @@ class Stream:
             else:
                 self.out_of_order += 1
             return False
-        if self._stamps and not self._in_force(self._stamps[-1], stamp_ns):
+        if self._stamps and not self.needs(self._stamps[-1], stamp_ns):
             del self._stamps[-1], self._values[-1]
         self._stamps.append(stamp_ns)
         self._values.append(value)
@@ -68,7 +68,7 @@ class Stream:
         kept = [
             i
             for i in range(len(self._stamps))
-            if i == last or self._in_force(self._stamps[i], self._stamps[i + 1])
+            if i == last or self.needs(self._stamps[i], self._stamps[i + 1])
         ]
         self._stamps = [self._stamps[i] for i in kept]
         self._values = [self._values[i] for i in kept]
@@ -103,7 +103,7 @@ class Stream:
         self._stamps.clear()
         self._values.clear()
 
-    def _in_force(self, stamp_ns: int, end_ns: int) -> bool:
+    def needs(self, stamp_ns: int, end_ns: int) -> bool:
         """Whether a sample that the next one replaces at `end_ns` is needed for the grid."""
         if self._grid is None:
             return True

@@ -147,14 +147,14 @@ class EpisodeWriter:
         if self._closing:
             return
         self._closing = True
-        self._buffer.close()
-        self._threads[0].join(END_TIMEOUT_S)
         with self._lock:
             writing = self._writing
+        self._buffer.close(drop=writing is None)
         if writing is not None and self.alive:
             writing.exception(END_TIMEOUT_S)
         try:
             self._socket_shutdown()
+            self._threads[0].join(END_TIMEOUT_S)
             self._process.wait(END_TIMEOUT_S)
         finally:
             if self._process.poll() is None:
@@ -165,7 +165,7 @@ class EpisodeWriter:
     def _socket_shutdown(self) -> None:
         with socket.socket(fileno=self._link.fileno()) as end:
             try:
-                end.shutdown(socket.SHUT_WR)
+                end.shutdown(socket.SHUT_WR)  # wakes a sender that waits, too
             except OSError:
                 self._lost()  # the process is gone already
             finally:

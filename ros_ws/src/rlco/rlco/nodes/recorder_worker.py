@@ -71,6 +71,7 @@ class Worker:
         self._readers = readers(settings.topics, settings.contract)
         self._recording = Recording(settings.topics, settings.contract)
         self._bag: RawBag | None = None
+        self._frames: dict[str, tuple[int, bytes] | None] = {}
         self._unreadable: set[str] = set()
 
     def serve(self) -> None:
@@ -90,8 +91,12 @@ class Worker:
                     self._obey(json.loads(message))
                 else:
                     self._sample(message, self._link.recv_bytes())
-            except EOFError:
+            except (EOFError, ConnectionResetError):
                 return
+            except OSError as error:
+                if self._link.closed or "end of file" in str(error):
+                    return  # the other end was closed in the middle of a sample
+                raise
 
     def close(self) -> None:
         """Drop what is not committed and close the store."""
@@ -122,6 +127,7 @@ class Worker:
                 self._say(problem=f"the raw bag cannot be written: {error}", topic="")
 
     def _drop(self) -> None:
+        self._frames = dict.fromkeys(self._settings.topics.images.values())
         self._recording = Recording(self._settings.topics, self._settings.contract)
         if self._bag is not None:
             self._bag.discard()
@@ -130,6 +136,21 @@ class Worker:
     def _sample(self, head: bytes, raw: bytes) -> None:
         number, stamp_ns = SAMPLE.unpack(head)
         topic = self._topics[number]
+        if self._bag is not None:
+            try:
+                self._bag.write(topic, stamp_ns, raw)
+            except OSError as error:
+                self._bag = None
+                self._say(problem=f"the raw bag ends here: {error}", topic="")
+        if topic not in self._frames:
+            self._push(topic, stamp_ns, raw)
+            return
+        # A frame is worth decoding when the next one shows that the contract's rate needs it.
+        earlier, self._frames[topic] = self._frames[topic], (stamp_ns, raw)
+        if earlier is not None and self._recording.needs(topic, earlier[0], stamp_ns):
+            self._push(topic, *earlier)
+
+    def _push(self, topic: str, stamp_ns: int, raw: bytes) -> None:
         try:
             value = self._readers[topic].read(raw)
         except ValueError as error:
@@ -138,15 +159,12 @@ class Worker:
                 self._say(problem=f"{topic}: not recorded: {error}", topic=topic)
             return
         self._recording.push(topic, stamp_ns, value)
-        if self._bag is not None:
-            try:
-                self._bag.write(topic, stamp_ns, raw)
-            except OSError as error:
-                self._bag = None
-                self._say(problem=f"the raw bag ends here: {error}", topic="")
 
     def _finish(self, order: dict[str, Any]) -> None:
         metadata = spec.from_plain(EpisodeMetadata, order["metadata"], where="recorder")
+        for topic, frame in self._frames.items():
+            if frame is not None:
+                self._push(topic, *frame)
         try:
             built = build(
                 self._recording.streams, self._settings.contract, last_ns=order["last_ns"]

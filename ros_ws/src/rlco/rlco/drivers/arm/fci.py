@@ -95,6 +95,7 @@ class FciArm:
             timeout_s=settings.connect_timeout_s,
             what="robot",
         )
+        self._target: Array | None = None
         self._speed = franky.RelativeDynamicsFactor(settings.dynamics_factor)
         self._stop = franky.RelativeDynamicsFactor(settings.stop_factor)
         client = importlib.metadata.version("franky-control")
@@ -133,6 +134,9 @@ class FciArm:
         Raises:
             ArmError: if the robot refuses or has stopped by itself.
         """
+        if self._target is not None and np.array_equal(T_base_target, self._target):
+            self.check()  # on its way there, or there: planning anew could only fail
+            return
         franky = self._franky
         w, x, y, z = quaternion_wxyz(T_base_target[:3, :3])
         target = franky.Affine(T_base_target[:3, 3], np.array([x, y, z, w]))
@@ -140,6 +144,7 @@ class FciArm:
             target, relative_dynamics_factor=self._speed, return_when_finished=False
         )
         self._move(motion)
+        self._target = T_base_target.copy()
 
     def hold(self) -> None:
         """Come to rest smoothly; control of the robot ends there.
@@ -147,6 +152,7 @@ class FciArm:
         Raises:
             ArmError: if the robot refuses or has stopped by itself.
         """
+        self._target = None
         if self._robot.is_in_control:
             stop = self._franky.CartesianStopMotion(relative_dynamics_factor=self._stop)
             self._move(stop)
@@ -160,6 +166,7 @@ class FciArm:
         try:
             self._robot.poll_motion()
         except (self._franky.Exception, RuntimeError) as error:  # RuntimeError: its planner
+            self._target = None
             raise ArmError(f"the robot stopped by itself: {error}") from error
 
     def _move(self, motion: Any) -> None:
