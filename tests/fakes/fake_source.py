@@ -1,20 +1,22 @@
 """An operator as a process: once it is handed the arm, it swings the TCP along y at 0.1 m/s.
 
 Run as `python -m fake_source`, with the parameter `source`. With `camera`, it is a camera instead,
-which publishes its information (all that the guard listens to) at 30 Hz.
+which publishes grey frames and its information at 20 Hz.
 """
 
 import math
 import time
 
+import numpy as np
 from geometry_msgs.msg import PoseStamped
 from rlco.nodes import topics, wire
 from rlco.nodes.guard import STATE_QOS
 from rlco.nodes.runtime import RlcoNode, main, state_qos
 from rlco_msgs.msg import GuardState
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, Image
 
 AMPLITUDE_M, SPEED_M_S = 0.08, 0.1
+FRAME = np.full((480, 640, 3), 128, np.uint8)
 
 
 class Source(RlcoNode):
@@ -25,14 +27,20 @@ class Source(RlcoNode):
         best_effort = state_qos(lock_step=False)
         self._state = self._pose = self._start = None
         if self._camera:
-            topic = topics.camera_info(self._camera)
-            self._camera_out = self.create_publisher(CameraInfo, topic, best_effort)
-            self._ticks = [self.wall_timer(1 / 30, lambda: self._camera_out.publish(CameraInfo()))]
+            info, image = topics.camera_info(self._camera), topics.image(self._camera)
+            self._info_out = self.create_publisher(CameraInfo, info, best_effort)
+            self._image_out = self.create_publisher(Image, image, best_effort)
+            self._ticks = [self.wall_timer(0.05, self._capture)]
             return
         self._out = self.create_publisher(PoseStamped, topics.source_pose(self._source), 10)
         self.create_subscription(PoseStamped, topics.POSE, self._on_pose, best_effort)
         self.create_subscription(GuardState, topics.GUARD_STATE, self._on_state, STATE_QOS)
         self._ticks = [self.wall_timer(0.05, self._command)]
+
+    def _capture(self):
+        stamp_ns = self.get_clock().now().nanoseconds
+        self._info_out.publish(CameraInfo())
+        self._image_out.publish(wire.image_message(FRAME, self._camera, stamp_ns))
 
     def _on_pose(self, message):
         self._pose = wire.pose_matrix(message.pose)

@@ -74,6 +74,11 @@ class Rig:
     def start_source(self, source):
         return self.start(source, "fake_source", {"source": source})
 
+    def start_policy(self, url):
+        parameters = {"server": url, "lock_step": False, "timeout_s": 1.0}
+        limits = {key: GUARD[key] for key in ("workspace_low_m", "workspace_high_m")}
+        return self.start("policy", "rlco.nodes.policy", parameters | limits)
+
     def start_camera(self):
         return self.start("camera", "fake_source", {"camera": "third_person"})
 
@@ -142,15 +147,16 @@ class Rig:
             self.until_ready()
             if not self.select(source):
                 return False
-            begun_s = time.monotonic()
-            while not self.state.stopped and time.monotonic() < begun_s + 1.5:
-                self.spin(0.05)
-            return not self.state.stopped and self.robot.moving()
+            return self.moves_within(1.5)
 
         self.until(driving, "the robot to be driven")  # a busy machine may need some attempts
 
-    def until_resting(self):
-        self.until(lambda: not self.robot.moving(), "the robot to rest")
+    def moves_within(self, seconds):
+        """Whether the robot moves, unstopped, after so long."""
+        begun_s = time.monotonic()
+        while not self.state.stopped and time.monotonic() < begun_s + seconds:
+            self.spin(0.05)
+        return not self.state.stopped and self.robot.moving()
 
     def spin(self, seconds):
         until_s = time.monotonic() + seconds

@@ -9,13 +9,14 @@ from stream_server import StreamServer
 
 
 class ScriptedServer:
-    """Policies A and B, which step 1 mm forward; `behaviour` is good, nan or slow.
+    """Policies A and B, which step 1 mm forward (`step_m`); `behaviour` is good, nan or slow.
 
     Slow: answers when `release` is set. It listens from `start` to `stop`, on one port.
     """
 
     def __init__(self, contract):
         self.behaviour = "good"
+        self.step_m = (0.001, 0.0, 0.0)
         self.sessions = []
         self.release = threading.Event()
         self._contract = contract
@@ -53,7 +54,7 @@ class ScriptedServer:
     def reply(self, request):
         self.sessions.append(request.session)
         actions = np.zeros((self._contract.horizon, 7), np.float32)
-        actions[:, 0], actions[:, 6] = 0.001, 1.0
+        actions[:, :3], actions[:, 6] = self.step_m, 1.0
         if self.behaviour == "nan":
             actions[1, 2] = np.nan
         if self.behaviour == "slow":

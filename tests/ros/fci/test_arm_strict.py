@@ -3,14 +3,19 @@
 Real processes are killed in mid-motion; what counts is what the robot itself says of its joints.
 """
 
+import itertools
 import signal
+import time
 
 import pytest
 from fci_bench import Rig
 from fci_peers import peer
+from rlco_datasets.contract import franka_compact
 from ros_processes import client
+from scripted_server import ScriptedServer
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
+CONTRACT = franka_compact()
 STOPPED_S = 0.2
 ATTEMPTS = 3
 """A busy machine delays any of the processes; one undisturbed run in so many shows the design."""
@@ -108,13 +113,54 @@ def test_a_killed_guard_is_missed_by_the_arm(rig):
     assert fastest(attempt) <= STOPPED_S
 
 
+@pytest.mark.parametrize("fault", ["dead", "late"])
+def test_a_policy_server_that_fails_leaves_the_arm_at_rest(rig, fault):
+    """What is left of the chunk is executed; from its last set-point on, the arm rests in time."""
+    from rlco_msgs.srv import StartPolicy
+
+    server = ScriptedServer(CONTRACT).start()
+    rig.start_camera()
+    rig.start_gripper()
+    rig.start_policy(server.url)
+    speeds = itertools.cycle((0.01, -0.01))  # 0.1 m/s at 10 Hz, to and fro
+    request = StartPolicy.Request(policy="A", instruction="swing", session="s")
+
+    def drives():
+        rig.until_ready()
+        rig.trigger("policy/stop")
+        return (
+            rig.select("policy")
+            and rig.call(StartPolicy, "policy/start", request).success
+            and rig.moves_within(3.0)
+        )
+
+    def attempt():
+        server.behaviour, server.step_m = "good", (0.0, next(speeds), 0.0)
+        server.release.clear()
+        rig.until(drives, "the policy to drive")
+        if fault == "dead":
+            server.stop()
+        else:
+            server.behaviour = "slow"
+        rig.until_stopped("policy has sent no command for")
+        stop_s = rig.stop_time_s(rig.new_target_s)
+        assert not rig.robot.moving()
+        if fault == "dead":
+            server.start()
+        server.release.set()
+        return stop_s
+
+    try:
+        assert fastest(attempt) <= STOPPED_S
+    finally:
+        server.stop()
+
+
 def test_the_software_e_stop_stops_it(rig):
     rig.start_source("teleop")
 
     def attempt():
         rig.until_driving("teleop")
-        import time
-
         pressed_s = time.monotonic()
         assert rig.trigger("guard/stop").success
         return rig.stop_time_s(pressed_s)
