@@ -54,7 +54,8 @@ def install(root: Path, base: Interpreter, run: Runner) -> str:
             continue
         remedy = f"Check pip's index and the disk; if it stays so, remove {folder}; run it again."
         run([base.executable, "-m", "venv", "--clear", folder], remedy=remedy)
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
+        python = folder / "bin" / "python"
+        pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet"]
         run([*pip, *peer.requirements], remedy=remedy)
         if peer.models:
             run([*pip, "--no-deps", *peer.models], remedy=remedy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,7 @@ class JointLimits:
     low_rad: tuple[float, ...]
     high_rad: tuple[float, ...]
 
-    def margins_rad(self, positions_rad: ArrayLike) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def margins_rad(self, positions_rad: ArrayLike) -> NDArray[np.float64]:
         """Return how far each joint `(7,)` is inside its limits; negative: outside.
 
         Raises:
@@ -25,7 +25,7 @@ class JointLimits:
         if positions.shape != (len(self.low_rad),) or not np.isfinite(positions).all():
             raise ValueError(f"expected 7 finite joint positions (rad), got {positions.tolist()}")
         low, high = np.asarray(self.low_rad), np.asarray(self.high_rad)
-        return np.minimum(positions - low, high - positions)
+        return np.asarray(np.minimum(positions - low, high - positions), float)
 
 
 JOINT_LIMITS = {

@@ -29,8 +29,10 @@ class Side(Protocol):
 
     version: str
     health: ArmHealth
-    held: str
-    """Why the driver holds the arm; empty while it does not."""
+
+    @property
+    def held(self) -> str:
+        """Why the driver holds the arm; empty while it does not."""
 
     def recover(self) -> str:
         """Clear the robot's error; return why not, or ""."""
