@@ -67,7 +67,7 @@ def _pi05_3b(trained: str) -> Pi05Config:
         denoising_steps=4,
         trained="expert" if trained == "expert" else "all",
         cache_memory=False,
-        precision="bfloat16",
+        precision="bfloat16" if trained == "expert" else "float32",
         compile=True,
         checkpointing=True,
     )

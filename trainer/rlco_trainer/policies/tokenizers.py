@@ -63,8 +63,8 @@ class WordTokenizer:
 class PretrainedTokenizer:
     """A tokenizer that `transformers` loads from a folder or, where reachable, from the hub."""
 
-    def __init__(self, source: str, vocabulary: int) -> None:
-        """Load it.
+    def __init__(self, source: str, rows: int) -> None:
+        """Load it for a network of `rows` embedded ids.
 
         Raises:
             TokenizerError: if it cannot be loaded, or has ids that the network does not.
@@ -78,9 +78,9 @@ class PretrainedTokenizer:
                 f"tokenizer {source!r} cannot be loaded ({error}). Give the folder of a downloaded "
                 f"tokenizer, a hub id that this machine can reach, or {WORDS!r} for the built-in."
             ) from error
-        if len(self.inner) > vocabulary:
+        if len(self.inner) > rows:
             raise TokenizerError(
-                f"tokenizer {source!r} has {len(self.inner)} ids, the network {vocabulary}; they "
+                f"tokenizer {source!r} has {len(self.inner)} ids, the network {rows}; they "
                 "do not belong together. Check the tokenizer of this checkpoint."
             )
 
@@ -92,13 +92,18 @@ class PretrainedTokenizer:
 
 
 @lru_cache(maxsize=8)
-def load_tokenizer(source: str, vocabulary: int) -> Tokenizer:
-    """Return the tokenizer that `source` names, for a network of `vocabulary` ids.
+def load_tokenizer(source: str, *, words: int, rows: int) -> Tokenizer:
+    """Return the tokenizer that `source` names.
+
+    Args:
+        source: `words`, a folder, or a hub id.
+        words: ids that the built-in tokenizer may use.
+        rows: rows of the network's embedding.
 
     Raises:
         TokenizerError: if there is none, or it does not fit.
     """
-    return WordTokenizer(vocabulary) if source == WORDS else PretrainedTokenizer(source, vocabulary)
+    return WordTokenizer(words) if source == WORDS else PretrainedTokenizer(source, rows)
 
 
 def padded(sequences: Sequence[Sequence[int]], length: int, *, left: bool) -> tuple[Tensor, Tensor]:

@@ -103,7 +103,8 @@ class OpenVlaConfig:
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Adapters; with them the weights themselves stay as they are."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Number format of all weights but the adapters."""
+    """Number format of all weights but the adapters; bfloat16 needs adapters, since bfloat16
+    weights would lose small updates."""
     attention: Literal["sdpa", "eager"] = "sdpa"
     """Attention kernel."""
     compile: bool = False
@@ -122,5 +123,7 @@ class OpenVlaConfig:
             raise ValueError(f"empty_token {self.empty_token} is no word of {self.vocabulary}")
         if self.dino.patch != self.siglip.patch:
             raise ValueError("dino and siglip must have the same patch, so that patches pair up")
+        if self.precision == "bfloat16" and self.lora.rank == 0:
+            raise ValueError("precision bfloat16 needs adapters: set lora.rank, or keep float32")
         if self.temperature <= 0 or self.still_std < 0 or self.max_tokens < 1:
             raise ValueError("temperature and max_tokens must be positive, still_std not negative")

@@ -11,6 +11,7 @@ from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
 from rlco_trainer.policies.openvla.config import OpenVlaConfig
+from rlco_trainer.policies.openvla.lora import add_adapters
 from rlco_trainer.policies.openvla.vision import FusedVision
 
 MASKED = -2.3819763e38
@@ -43,7 +44,12 @@ class VlaNetwork(nn.Module):
         )
         llama._attn_implementation = config.attention
         self.vision = FusedVision(
-            config.dino, config.siglip, config.llama.width, image_size, attention=config.attention
+            config.dino,
+            config.siglip,
+            config.llama.width,
+            image_size,
+            attention=config.attention,
+            checkpointing=config.checkpointing,
         )
         self.language = LlamaForCausalLM(llama)
         if config.checkpointing:
@@ -51,6 +57,8 @@ class VlaNetwork(nn.Module):
         if config.precision == "bfloat16":
             for parameter in self.parameters():  # not .to(): rotary buffers stay float32
                 parameter.data = parameter.data.to(torch.bfloat16)
+        if config.lora.rank:
+            add_adapters(self, config.lora)
 
     def logits(
         self, patches: Tensor, tokens: Tensor, token_mask: Tensor, actions: Tensor

@@ -19,7 +19,6 @@ from rlco_trainer.policies.interface import (
     clip_to_contract,
 )
 from rlco_trainer.policies.openvla.config import OpenVlaConfig
-from rlco_trainer.policies.openvla.lora import add_adapters
 from rlco_trainer.policies.openvla.network import VlaNetwork
 from rlco_trainer.policies.openvla.tokens import (
     action_ids,
@@ -59,10 +58,10 @@ class OpenVlaPolicy(Policy):
         """
         super().__init__(contract, normalisation)
         self.config = config
-        self.tokenizer = load_tokenizer(config.tokenizer, config.vocabulary)
+        self.tokenizer = load_tokenizer(
+            config.tokenizer, words=config.empty_token, rows=config.llama.rows
+        )
         self.network = VlaNetwork(config, image_size(contract))
-        if config.lora.rank:
-            add_adapters(self.network, config.lora)
         n = normalisation
         # The gripper passes through unscaled: our 0 to 1, as the published data's.
         low, high = (*n.action_q01[:GRIPPER], -1.0), (*n.action_q99[:GRIPPER], 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers.models.dinov2_with_registers.configuration_dinov2_with_registers import (
     Dinov2WithRegistersConfig,
 )
@@ -32,10 +33,17 @@ class ImageTower(nn.Module):
     """
 
     def __init__(
-        self, config: ImageTowerConfig, layers: list[nn.Module], size: int, *, leading: int
+        self,
+        config: ImageTowerConfig,
+        layers: list[nn.Module],
+        size: int,
+        *,
+        leading: int,
+        checkpointing: bool,
     ) -> None:
         """Build random weights; `leading` tokens stand in front of the patches."""
         super().__init__()
+        self.checkpointing = checkpointing
         if size % config.patch:
             raise ValueError(f"images of {size} px are not tiled by patches of {config.patch} px")
         self.patches = nn.Conv2d(3, config.width, config.patch, stride=config.patch)
@@ -49,7 +57,10 @@ class ImageTower(nn.Module):
         x: Tensor = self.patches(pixels.to(self.patches.weight.dtype)).flatten(2).transpose(1, 2)
         x = torch.cat([self.leading.expand(len(x), -1, -1), x + self.positions], 1)
         for layer in self.layers:
-            x = layer(x, attention_mask=None)
+            if self.checkpointing and self.training and torch.is_grad_enabled():
+                x = checkpoint(layer, x, None, use_reentrant=False)
+            else:
+                x = layer(x, None)
         return x[:, self.leading.shape[1] :]
 
 
@@ -67,11 +78,20 @@ class FusedVision(nn.Module):
         size: int,
         *,
         attention: str,
+        checkpointing: bool,
     ) -> None:
         """Build random weights for images of `size` pixels and tokens of `width` channels."""
         super().__init__()
-        self.dino = ImageTower(dino, _dino_layers(dino, attention), size, leading=1 + REGISTERS)
-        self.siglip = ImageTower(siglip, _siglip_layers(siglip, attention), size, leading=0)
+        self.dino = ImageTower(
+            dino,
+            _dino_layers(dino, attention),
+            size,
+            leading=1 + REGISTERS,
+            checkpointing=checkpointing,
+        )
+        self.siglip = ImageTower(
+            siglip, _siglip_layers(siglip, attention), size, leading=0, checkpointing=checkpointing
+        )
         fused = dino.width + siglip.width
         self.fc1 = nn.Linear(fused, 4 * fused)
         self.fc2 = nn.Linear(4 * fused, width)
@@ -84,7 +104,9 @@ class FusedVision(nn.Module):
         flat = pixels.flatten(0, 1)
         imagenet = ((flat + 1) / 2 - self.mean) / self.std
         fused = torch.cat([self.dino(imagenet), self.siglip(flat)], 2)
-        return self.project(fused).unflatten(0, pixels.shape[:2]).flatten(1, 2)
+        B, N = pixels.shape[:2]
+        tokens: Tensor = self.project(fused).unflatten(0, (B, N)).flatten(1, 2)
+        return tokens
 
     def project(self, fused: Tensor) -> Tensor:
         """Map both towers' `(B, patches, C)` to tokens of the language model."""

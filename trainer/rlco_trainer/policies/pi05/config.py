@@ -130,7 +130,9 @@ class Pi05Config:
     """Once the trunk is frozen, let `encode` return the language tower's keys and values. Fast, and
     18 MB an observation at full size; false keeps the images and computes them each time."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the two towers and the image tower; projections stay float32."""
+    """Number format of the image and language towers where they are not trained: bfloat16 weights
+    would lose small updates. The expert is always float32; for mixed precision of what is trained,
+    see the stages' --precision."""
     attention: Literal["sdpa", "eager"] = "sdpa"
     """Attention kernel."""
     compile: bool = False
@@ -146,6 +148,11 @@ class Pi05Config:
                 raise ValueError(f"prefix and expert share attention, so need the same {name}")
         if self.action_dim < 7:
             raise ValueError(f"action_dim must be at least 7, got {self.action_dim}")
+        if self.precision == "bfloat16" and self.trained == "all":
+            raise ValueError(
+                "precision bfloat16 is for weights that are not trained: set trained to expert, or "
+                "keep float32 and train with --precision bf16"
+            )
         if self.tail_weight < 0 or self.still_std < 0:
             raise ValueError("tail_weight and still_std must not be negative")
 

@@ -79,7 +79,8 @@ class _LayerCache:
         self.own = keys, values
         if self.past is None:
             return keys, values
-        return torch.cat([self.past[0], keys], 2), torch.cat([self.past[1], values], 2)
+        past_keys, past_values = self.past[0].to(keys.dtype), self.past[1].to(values.dtype)
+        return torch.cat([past_keys, keys], 2), torch.cat([past_values, values], 2)
 
 
 class Block(nn.Module):

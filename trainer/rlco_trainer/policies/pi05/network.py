@@ -66,7 +66,7 @@ class FlowNetwork(nn.Module):
         self.time_out = nn.Linear(width, width)
         self.state_in = None if pi05 else nn.Linear(config.action_dim, width)
         if config.precision == "bfloat16":
-            for module in (self.vision, self.projector, self.embed, self.prefix, self.expert):
+            for module in (self.vision, self.projector, self.embed, self.prefix):
                 for parameter in module.parameters():  # not .to(): rotary buffers stay float32
                     parameter.data = parameter.data.to(torch.bfloat16)
 
@@ -120,16 +120,9 @@ class FlowNetwork(nn.Module):
         own[: L - H, L - H :] = False  # the state token does not see the actions
         attends = torch.cat([memory.mask[:, None].expand(-1, L, -1), own.expand(len(x), -1, -1)], 2)
         positions = memory.mask.sum(1, keepdim=True) + torch.arange(L, device=x.device)
-        dtype = memory.keys[0].dtype
-        hidden, _, _ = self.expert(
-            x.to(dtype),
-            positions,
-            attends,
-            past=memory,
-            condition=None if condition is None else condition.to(dtype),
-        )
-        hidden = hidden[:, -H:].to(self.action_out.weight.dtype)
-        return cast(Tensor, self.action_out(hidden)), hidden
+        hidden, _, _ = self.expert(x, positions, attends, past=memory, condition=condition)
+        hidden = hidden[:, -H:].float()
+        return cast(Tensor, self.action_out(hidden)).float(), hidden
 
 
 def time_features(t: Tensor, width: int) -> Tensor:

@@ -63,7 +63,9 @@ class Pi05Policy(Policy):
             )
         self.config = config
         self.slots = slots_of(contract, config.slots)
-        self.tokenizer = load_tokenizer(config.tokenizer, config.vocabulary)
+        self.tokenizer = load_tokenizer(
+            config.tokenizer, words=config.vocabulary, rows=config.vocabulary
+        )
         self.network = FlowNetwork(config, image_size(contract))
         n = normalisation
         self.state_scale = QuantileScale(
@@ -127,7 +129,7 @@ class Pi05Policy(Policy):
 
     def sft_loss(self, features: Features, actions: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Flow matching on the scaled chunk, over moving dimensions; see `tail_weight`."""
-        target = self._to_network(self.action_scale(actions.to(self.active.device)))
+        target = self._scaled(actions)
         noise = torch.randn_like(target)
         t = sample_times(len(target)).to(target.device)
         predicted, _ = self._flow(features)(mixed(target, noise, t), t)
@@ -189,7 +191,7 @@ class Pi05Policy(Policy):
             state: as `infer`.
             instructions: as `infer`.
             previous: `(B, P, 7) float32`, contract units: the actions of the running chunks that
-                were not executed when the observation was taken, P at most the horizon.
+                were not executed when the observation was taken; those past the horizon are cut.
             delay_steps: how many of them will have been executed when the reply is there.
             guidance_limit: largest guidance weight.
 
@@ -202,19 +204,20 @@ class Pi05Policy(Policy):
         """
         require_observation(self.contract, images, state, instructions)
         B, H = len(instructions), self.contract.horizon
-        overlap = previous.shape[1] if previous.ndim == 3 else -1
-        if previous.shape != (B, overlap, ACTION_DIM) or not 1 <= overlap <= H:
-            raise ValueError(f"previous is {previous.shape}; expected ({B}, 1 to {H}, 7)")
-        if not 0 <= delay_steps <= overlap:
-            raise ValueError(f"delay_steps {delay_steps} must be in [0, {overlap}]")
+        if previous.ndim != 3 or previous.shape[::2] != (B, ACTION_DIM) or delay_steps < 0:
+            raise ValueError(
+                f"previous is {previous.shape}, delay_steps {delay_steps}; expected ({B}, P, 7) "
+                "and at least 0"
+            )
+        previous = previous[:, :H]
+        overlap = previous.shape[1]
         with torch.no_grad():
             features = self.encode(Observation.from_numpy(images, state, instructions))
             flow = self._flow(features)
         x, steps = self._start(B, None), self.config.denoising_steps
         target = torch.zeros_like(x)
-        kept = self._to_network(self.action_scale(torch.from_numpy(previous).to(x.device)))
-        target[:, :overlap] = kept
-        weights = prefix_weights(delay_steps, overlap, H).to(x.device)
+        target[:, :overlap] = self._scaled(torch.from_numpy(previous))
+        weights = prefix_weights(min(delay_steps, overlap), overlap, H).to(x.device)
         for step in range(steps):
             v = guided(
                 lambda y, t: flow(y, t)[0], x, time_at(step, steps), target, weights, guidance_limit
@@ -254,6 +257,11 @@ class Pi05Policy(Policy):
         if self.config.start == "zero":
             return torch.zeros(shape, device=self.active.device)
         return torch.randn(shape, generator=generator).to(self.active.device)
+
+    def _scaled(self, actions: Tensor) -> Tensor:
+        """Return `(B, H, A)` of contract actions; 0 where nothing moves, and in the padding."""
+        scaled = self._to_network(self.action_scale(actions.to(self.active.device)))
+        return scaled * self.active
 
     def _to_network(self, values: Tensor) -> Tensor:
         return nn.functional.pad(values, (0, self.config.action_dim - values.shape[-1]))
