@@ -89,6 +89,7 @@ class Engine:
         *,
         session: Hashable = None,
         shadow: bool = False,
+        arrived_s: float | None = None,
     ) -> Future[Answer]:
         """Queue a request; the future holds its answer or a `RequestError`.
 
@@ -97,18 +98,20 @@ class Engine:
             request: the observation.
             session: whose it is: a newer one replaces an older one that still waits.
             shadow: answer only when nothing else waits.
+            arrived_s: when the request arrived, on the engine's clock, for its deadline; None: now.
 
         Raises:
             RequestError: 503, when the queue is full or the server is shutting down; 409, when a
                 newer observation of the session waits already.
         """
         now_s = self._clock()
+        since_s = now_s if arrived_s is None else arrived_s
         job = Job(
             served=served,
             request=request,
             future=Future(),
             queued_s=now_s,
-            deadline_s=None if request.deadline_s is None else now_s + request.deadline_s,
+            deadline_s=None if request.deadline_s is None else since_s + request.deadline_s,
             session=session,
             shadow=shadow,
         )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rlco_policy_server.context import CALLER, REQUEST_ID
+from rlco_policy_server.context import CALLER
 from rlco_policy_server.engine import Engine
 from rlco_policy_server.ensembling import ChunkHistory
 from rlco_policy_server.errors import ClientGoneError, RequestError
@@ -165,7 +165,7 @@ class Gateway:
         if request.session:
             key = (CALLER.get(), request.session)
             session = self._sessions.touch(key)
-        queued = self.engine.submit(served, request, session=key)
+        queued = self.engine.submit(served, request, session=key, arrived_s=arrived_s)
         answer = await _answer_unless_gone(queued, gone)
         actions = answer.actions
         if session is not None and request.prefix is None:
@@ -208,8 +208,6 @@ class Gateway:
         level = logging.DEBUG if outcome == "ok" else logging.INFO
         if logger.isEnabledFor(level):
             fields = {
-                "request_id": REQUEST_ID.get(),
-                "caller": CALLER.get(),
                 "endpoint": endpoint,
                 "outcome": outcome,
                 "policy": request.policy,

@@ -57,7 +57,7 @@ class Guard:
             name, role = self._caller(connection)
         except RequestError as error:
             where = connection.client.host if connection.client else "?"
-            fields = {"request_id": request_id, "from": where, "outcome": error.error}
+            fields = {"from": where, "outcome": error.error}
             logger.warning("not let in", extra={"fields": fields})
             await _refuse(error, scope, receive, send_named)
             return

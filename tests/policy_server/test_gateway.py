@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,18 @@ def test_sessions_are_limited_and_idle_ones_make_room() -> None:
     table.remove(("a", "2"))
     table.remove(("a", "unknown"))
     assert len(table) == 1
+
+
+def test_a_deadline_counts_from_arrival(contract: Contract) -> None:
+    async def ask_late(gateway: Gateway) -> Reply:
+        arrived_s = time.perf_counter() - 2.0  # it took long to arrive in full
+        request = make_request(contract, deadline_s=1.0)
+        return await gateway.infer(request, endpoint="test", arrived_s=arrived_s)
+
+    with started_gateway(CountingPolicy(contract)) as gateway:
+        with pytest.raises(RequestError, match="deadline"):
+            asyncio.run(ask_late(gateway))
+        ask(gateway, make_request(contract, deadline_s=600.0))
 
 
 def test_too_many_sessions_are_refused(contract: Contract) -> None:
