@@ -17,12 +17,13 @@ TIMEOUT_S = 180.0
 class NodeProcess:
     """One node of rlco, its output collected."""
 
-    def __init__(self, module, parameters, folder, *, name=None, preexec=None):
+    def __init__(self, module, parameters, folder, *, name=None, preexec=None, stdin=None):
         self.name = name or module.rpartition(".")[2]
         path = Path(folder, f"{self.name}.yaml")
         path.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}))
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, "--ros-args", "--params-file", str(path)],
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -110,6 +110,8 @@ class TeleopNode(RlcoNode):
     def _on_guard(self, message: GuardState) -> None:
         if self._guard is None or message.handed_over != self._guard.handed_over:
             self._teleop.let_go()  # the arm may be elsewhere by now
+            if not self._parameters.lock_step:
+                self._pose = None  # begin at a pose that is measured from now on
         self._guard = message
 
     def _tick(self) -> None:
@@ -174,7 +176,8 @@ class TeleopNode(RlcoNode):
             return f"the guard stopped the arm: {self._guard.reason}"
         if self._guard.source != SOURCE:
             return f"the guard lets {self._guard.source} drive (service {topics.SELECT_SOURCE})"
-        if now_s - self._pose_heard_s > self._parameters.silence_s or self._width_m is None:
+        silent = now_s - self._pose_heard_s > self._parameters.silence_s
+        if silent or self._pose is None or self._width_m is None:
             return f"{topics.POSE} or {topics.FINGERS} is silent"
         return ""
 

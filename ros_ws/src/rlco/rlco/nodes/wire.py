@@ -132,7 +132,7 @@ def _image(frame: NDArray[Any], encoding: str, frame_id: str, nanoseconds: int) 
     step = frame[0].nbytes
     message = Image(height=height, width=width, encoding=encoding, step=step)
     data = array.array("B")
-    data.frombytes(np.ascontiguousarray(frame).data)
+    data.frombytes(np.ascontiguousarray(frame).data.cast("B"))
     message.data = data
     message.header.frame_id = frame_id
     message.header.stamp = time_message(nanoseconds)
