@@ -59,7 +59,7 @@ class ToyBatch:
         self.episodes: list[str] = []
         self.tasks: list[str] = []
 
-    def for_task(self, task: str) -> ToyBatch:
+    def for_task(self, task: str, *, randomised: bool = False) -> ToyBatch:
         """Return itself: a toy is the same whatever it is called."""
         self.tasks.append(task)
         return self

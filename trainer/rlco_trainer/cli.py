@@ -140,6 +140,8 @@ class Demos:
     """Name of a built-in contract, or path of a contract YAML."""
     sources: tuple[Path, ...] = ()
     """Stores of demonstrations to move to new starts; the scripted expert acts if none is given."""
+    randomise: bool = False
+    """Make them in benches drawn within the twin's stated uncertainties, a new one every few."""
     seed: int = 0
     """Seed of initial conditions and of the noise on what is executed."""
     workers: int = 2
@@ -156,6 +158,7 @@ class Demos:
             seed=self.seed,
             workers=self.workers,
             sources=self.sources,
+            randomise=self.randomise,
         )
         print(
             f"{self.out}: {made.in_store} episodes; {made.episodes} of {made.attempts} attempts "

@@ -72,6 +72,8 @@ class EpisodeRequest:
     """Discount per chunk of the shaping potential."""
     keep_last_features: bool = False
     """Also encode what followed each episode's last chunk, for a critic that reads features."""
+    randomised: bool = False
+    """In benches drawn within the twin's uncertainties, rather than in the twin itself."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,7 @@ def run_on_pool(
     shaping: float = 0.0,
     gamma: float = 1.0,
     keep_last_features: bool = False,
+    randomised: bool = False,
 ) -> list[list[EpisodeReport]]:
     """Deal each job's conditions out over the workers; return each job's reports, by worker."""
     dealt: list[list[tuple[int, EpisodeRequest]]] = [[] for _ in range(len(pool))]
@@ -85,6 +86,7 @@ def run_on_pool(
                 shaping=shaping,
                 gamma=gamma,
                 keep_last_features=keep_last_features,
+                randomised=randomised,
             )
             dealt[worker].append((number, request))
     dealt = [part for part in dealt if part]

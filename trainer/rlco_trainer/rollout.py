@@ -48,8 +48,11 @@ class Seen(Protocol):
 class SceneBatch(Protocol):
     """Many scenes of one task, as `rlco_trainer.twin.batch.TwinBatch`."""
 
-    def for_task(self, task: str) -> SceneBatch:
-        """Return as many scenes of another task of the same twin, built on first use."""
+    def for_task(self, task: str, *, randomised: bool = False) -> SceneBatch:
+        """Return as many scenes of a task of the same twin, built on first use.
+
+        With `randomised`, each is of a bench drawn within the twin's uncertainties.
+        """
 
     def __len__(self) -> int:
         """Return the number of scenes."""
@@ -106,7 +109,10 @@ def run_requests(
     batch: SceneBatch, requests: Sequence[EpisodeRequest]
 ) -> tuple[EpisodeReport, ...]:
     """Run requests one after the other, each in scenes of its own task."""
-    return tuple(run_episodes(batch.for_task(request.task), request) for request in requests)
+    return tuple(
+        run_episodes(batch.for_task(request.task, randomised=request.randomised), request)
+        for request in requests
+    )
 
 
 def run_episodes(batch: SceneBatch, request: EpisodeRequest) -> EpisodeReport:

@@ -70,6 +70,7 @@ def write_demonstrations(
     seed: int,
     workers: int,
     sources: Sequence[Path] = (),
+    randomise: bool = False,
 ) -> Generated:
     """Append `episodes` successful episodes to the store `out`.
 
@@ -82,6 +83,7 @@ def write_demonstrations(
         seed: of starts and noise.
         workers: processes.
         sources: stores of demonstrations to move to new starts; none for the scripted expert.
+        randomise: make them in benches drawn within the twin's uncertainties.
 
     Raises:
         ContractMismatchError, TwinError, StoreError, SimError: if an input cannot be used.
@@ -102,7 +104,14 @@ def write_demonstrations(
     attempts = 0
     with store, _as_sim_error(DemonstrationError):
         made = parallel_demonstrations(
-            twin, contract, task, episodes, seed, workers=workers, sources=found
+            twin,
+            contract,
+            task,
+            episodes,
+            seed,
+            workers=workers,
+            sources=found,
+            randomise=randomise,
         )
         for episode in tqdm(made, total=episodes, desc="demonstrations", dynamic_ncols=True):
             store.append(episode)

@@ -51,6 +51,8 @@ class Stage2Config:
     """Share of each range of start states, about its middle, that iteration 0 draws from."""
     curriculum_iterations: int = 0
     """Iterations until start states are drawn from the whole ranges; 0: from the first."""
+    randomise: bool = False
+    """Explore in benches drawn within the twin's stated uncertainties; validation stays in it."""
     estimator: Literal["gae", "group"] = "gae"
     """Advantages by a critic (PPO), or within groups of episodes of one start (GRPO)."""
     group: int = 8

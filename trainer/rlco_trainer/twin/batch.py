@@ -12,6 +12,7 @@ from rlco_calibration.twin import Twin
 from rlco_datasets.contract import Contract
 from rlco_datasets.initial_condition import InitialCondition
 
+from rlco_trainer.twin import randomise
 from rlco_trainer.twin.scene import ImageMode, SceneRenderer, TwinScene
 from rlco_trainer.twin.tasks import TaskStatus
 
@@ -44,34 +45,64 @@ class TwinBatch:
         *,
         images: ImageMode = "policy",
         seed: int = 0,
+        number: int = 0,
+        randomised: bool = False,
     ) -> None:
-        """Build `n` scenes; the arguments are those of `TwinScene`.
+        """Build `n` scenes.
+
+        Args:
+            twin: the bench, as in `TwinScene`.
+            contract: as in `TwinScene`.
+            task: as in `TwinScene`.
+            n: how many scenes.
+            images: as in `TwinScene`.
+            seed: of sensor noise and of what is drawn.
+            number: which of several batches this is; each draws benches of its own.
+            randomised: give each scene a bench of its own, drawn within the twin's uncertainties
+                (`randomise.drawn`), for as long as the batch lives.
 
         Raises:
             ValueError: if `n` is not positive.
         """
         if n < 1:
             raise ValueError(f"a batch needs at least one scene, got n={n}")
-        renderer = None if images == "none" else SceneRenderer(twin, contract, task, images)
+        if randomised:
+            self._benches = [
+                randomise.drawn(twin, np.random.default_rng([seed, number, row]))
+                for row in range(n)
+            ]
+        else:
+            self._benches = [twin] * n
+        shared = None
+        if images != "none" and not randomised:
+            shared = SceneRenderer(twin, contract, task, images)
         self.scenes = tuple(
-            TwinScene(twin, contract, task, images=images, seed=seed, renderer=renderer)
-            for _ in range(n)
+            TwinScene(bench, contract, task, images=images, seed=seed, renderer=shared)
+            for bench in self._benches
         )
         self.twin, self.contract, self.task = twin, contract, task
-        self._arguments: dict[str, Any] = {"n": n, "images": images, "seed": seed}
-        self._siblings = {task: self}
+        self._arguments: dict[str, Any] = {
+            "n": n,
+            "images": images,
+            "seed": seed,
+            "number": number,
+        }
+        self._siblings = {(task, randomised): self}
 
-    def for_task(self, task: str) -> TwinBatch:
-        """Return as many scenes of another task, built on first use and then kept.
+    def for_task(self, task: str, *, randomised: bool = False) -> TwinBatch:
+        """Return as many scenes of a task, built on first use and then kept.
 
         Raises:
             TwinError: if the twin has no such task.
         """
-        if task not in self._siblings:
-            sibling = TwinBatch(self.twin, self.contract, task, **self._arguments)
+        key = (task, randomised)
+        if key not in self._siblings:
+            sibling = TwinBatch(
+                self.twin, self.contract, task, randomised=randomised, **self._arguments
+            )
             sibling._siblings = self._siblings
-            self._siblings[task] = sibling
-        return self._siblings[task]
+            self._siblings[key] = sibling
+        return self._siblings[key]
 
     def __len__(self) -> int:
         """Return the number of scenes."""
@@ -85,7 +116,8 @@ class TwinBatch:
     def reset(self, rows: Sequence[int], initials: Sequence[InitialCondition]) -> None:
         """Reset each row to its initial condition."""
         for row, initial in zip(rows, initials, strict=True):
-            self.scenes[row].reset(initial)
+            bench = self._benches[row]
+            self.scenes[row].reset(randomise.moved_to(initial, self.twin, bench))
 
     def observe(self, rows: Sequence[int]) -> ObservationBatch:
         """Return what the policy and its critic see now."""

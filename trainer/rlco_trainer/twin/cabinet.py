@@ -110,9 +110,11 @@ class CabinetBody:
         self._handle = self.links[model.handle_name]
         self._handle.mass = model.mass_kg
         self._handle.linear_damping = model.joint_damping_n_s_per_m / model.mass_kg
-        self.articulation.active_joints[0].set_drive_properties(
-            0.0, STICTION_DAMPING_N_S_PER_M, model.joint_friction_n, "force"
-        )
+        # PhysX's own joint friction is a share of the load on the joint, 0.05 of it by default;
+        # a damper that can pull with no more than the friction force is Coulomb's, in newtons.
+        joint = self.articulation.active_joints[0]
+        joint.set_friction(0.0)
+        joint.set_drive_properties(0.0, STICTION_DAMPING_N_S_PER_M, model.joint_friction_n, "force")
         self.articulation.set_qpos([opened * model.travel_m])
 
     @property

@@ -5,9 +5,10 @@ They come from the scripted expert, or from demonstrations moved to new starts (
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -69,13 +70,14 @@ def demonstrate(
     index: int,
     noise: ExpertNoise = DEFAULT_NOISE,
     sources: Sequence[Source] = (),
+    lineage: Mapping[str, str] = MappingProxyType({}),
 ) -> Episode:
     """Return the successful episode number `index` of a seed.
 
     With `sources`, one drawn at random is followed; without, the scripted expert acts. `actions`
     are the noise-free intentions; what was executed is in `extras["executed_action"]`. A failed
-    attempt is thrown away and another start drawn; `metadata.extra` counts the attempts and names
-    the source.
+    attempt is thrown away and another start drawn; `metadata.extra` counts the attempts, names the
+    source and holds `lineage`.
 
     Raises:
         DemonstrationError: if `MAX_ATTEMPTS` starts failed.
@@ -85,11 +87,11 @@ def demonstrate(
         rng = np.random.default_rng([seed, index, attempt])
         initial = sample(scene.twin, task, rng, f"demonstration-{seed}-{index}")
         scene.reset(initial)
-        lineage = {"generator": "expert", "attempts": str(attempt + 1)}
+        about = {**lineage, "generator": "expert", "attempts": str(attempt + 1)}
         actor: Demonstrator
         if sources:
             source = sources[int(rng.integers(len(sources)))]
-            lineage |= {"generator": "segments", "source_demonstration": source.label}
+            about |= {"generator": "segments", "source_demonstration": source.label}
             actor = Retargeted(source, rng, noise)
         else:
             actor = Expert(task, rng, noise)
@@ -103,9 +105,9 @@ def demonstrate(
             executed.append(action.executed)
             scene.step(action.executed)
         if scene.status().success:
-            return _episode(scene, seed, seen, np.stack(clean), np.stack(executed), lineage)
+            return _episode(scene, seed, seen, np.stack(clean), np.stack(executed), about)
     raise DemonstrationError(
-        f"twin {scene.twin.name!r}, task {task!r}: the {lineage['generator']} failed from "
+        f"twin {scene.twin.name!r}, task {task!r}: the {about['generator']} failed from "
         f"{MAX_ATTEMPTS} starts in a row (episode {index} of seed {seed}). Lower the noise, or "
         "check the twin's start states, workspace and friction."
     )
@@ -117,7 +119,7 @@ def _episode(
     seen: Sequence[Observation],
     clean: NDArray[np.float32],
     executed: NDArray[np.float32],
-    lineage: dict[str, str],
+    about: dict[str, str],
 ) -> Episode:
     from rlco_datasets.episode import Episode, EpisodeMetadata
 
@@ -128,7 +130,7 @@ def _episode(
         source="sim",
         task=scene.task.name,
         instruction=scene.initial_states.instruction,
-        operator=lineage["generator"],
+        operator=about["generator"],
         outcome="success",
         contract_id=scene.contract.id,
         twin_id=scene.twin.id,
@@ -136,7 +138,7 @@ def _episode(
         software_version=version("rlco-trainer"),
         created_utc=datetime.now(UTC).isoformat(),
         initial_condition=scene.initial,
-        extra=lineage,
+        extra=about,
     )
     return Episode(
         metadata=metadata,

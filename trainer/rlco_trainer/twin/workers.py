@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rlco_calibration.twin import Twin
 from rlco_datasets.contract import Contract
 
@@ -67,7 +68,8 @@ class WorkerPool:
             WorkerPool._started_here += 1
         actor = ray.remote(num_cpus=0 if self._local else 1)(_Worker)
         self._actors = [
-            actor.remote(twin, contract, task, scenes, images, seed) for _ in range(workers)
+            actor.remote(twin, contract, task, scenes, images, seed, number)
+            for number in range(workers)
         ]
         try:
             ray.get([worker.scenes.remote() for worker in self._actors])
@@ -149,7 +151,14 @@ class _Worker:
     """One process: single-threaded, with a batch of scenes for as long as it lives."""
 
     def __init__(
-        self, twin: Twin, contract: Contract, task: str, scenes: int, images: ImageMode, seed: int
+        self,
+        twin: Twin,
+        contract: Contract,
+        task: str,
+        scenes: int,
+        images: ImageMode,
+        seed: int,
+        number: int,
     ) -> None:
         """Build the batch."""
         os.environ.setdefault("LP_NUM_THREADS", "0")  # llvmpipe: draw in the calling thread
@@ -158,7 +167,9 @@ class _Worker:
         from rlco_trainer.twin.batch import TwinBatch
 
         torch.set_num_threads(1)
-        self._batch = TwinBatch(twin, contract, task, scenes, images=images, seed=seed)
+        self._batch = TwinBatch(
+            twin, contract, task, scenes, images=images, seed=seed, number=number
+        )
 
     def scenes(self) -> int:
         """Return the number of scenes, once they are built."""
@@ -179,14 +190,19 @@ def parallel_demonstrations(
     workers: int,
     noise: ExpertNoise | None = None,
     sources: Sequence[Source] = (),
+    randomise: bool = False,
 ) -> Iterator[Episode]:
-    """Yield the very episodes of `demonstrations.generate`, made in `workers` processes."""
+    """Yield the very episodes of `demonstrations.generate`, made in `workers` processes.
+
+    With `randomise`, every few episodes are made in another bench, drawn within the twin's
+    uncertainties; `metadata.extra["drawn_from"]` names the twin.
+    """
     indices = [
         range(start, min(start + EPISODES_PER_TASK, episodes))
         for start in range(0, episodes, EPISODES_PER_TASK)
     ]
     with WorkerPool(twin, contract, task, workers=workers, scenes=1, seed=seed) as pool:
-        work = [(seed, part, noise, tuple(sources)) for part in indices]
+        work = [(seed, part, noise, tuple(sources), randomise) for part in indices]
         for made in pool.imap(_demonstrate, work):
             yield from made
 
@@ -197,12 +213,19 @@ def _demonstrate(
     indices: Sequence[int],
     noise: ExpertNoise | None,
     sources: Sequence[Source],
+    randomised: bool,
 ) -> list[Episode]:
-    from rlco_trainer.twin import demonstrations
+    from rlco_trainer.twin import demonstrations, randomise
+    from rlco_trainer.twin.scene import TwinScene
 
     chosen = demonstrations.DEFAULT_NOISE if noise is None else noise
     scene = batch.scenes[0]
-    return [demonstrations.demonstrate(scene, seed, i, chosen, sources) for i in indices]
+    lineage = {}
+    if randomised:
+        bench = randomise.drawn(batch.twin, np.random.default_rng([seed, indices[0], 0xBE4C]))
+        scene = TwinScene(bench, batch.contract, batch.task, seed=seed)
+        lineage = {"drawn_from": batch.twin.id}
+    return [demonstrations.demonstrate(scene, seed, i, chosen, sources, lineage) for i in indices]
 
 
 def _start_ray(ray: Any, workers: int, address: str | None) -> None:
