@@ -175,6 +175,7 @@ class _Run:
             shaping=config.shaping,
             gamma=config.ppo.gamma,
             keep_last_features=config.critic == "features",
+            randomised=config.randomise,
         )
         return dict(zip(config.tasks, reports, strict=True))
 
