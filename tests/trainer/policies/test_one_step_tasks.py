@@ -51,7 +51,8 @@ def test_imitates_what_word_and_picture_ask_for(name):
         torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
         optimizer.step()
     seen, actions = lesson(64, generator)
-    error = (policy.eval().best_actions(policy.encode(seen)) - actions)[..., :2].abs()
+    with torch.no_grad():
+        error = (policy.eval().best_actions(policy.encode(seen)) - actions)[..., :2].abs()
     assert float(error.mean()) < 0.2 * FAST
 
 
@@ -75,7 +76,8 @@ def test_compact_tells_the_four_tasks_apart():
         optimizer.zero_grad(set_to_none=True)
         loss["loss"].backward()
         optimizer.step()
-    error = (policy.best_actions(policy.encode(seen)) - actions)[..., :2].abs()
+    with torch.no_grad():
+        error = (policy.best_actions(policy.encode(seen)) - actions)[..., :2].abs()
     assert float(error.max()) < 0.2 * FAST
 
 

@@ -129,7 +129,7 @@ class OpenVlaPolicy(Policy):
     @torch.no_grad()
     def value_features(self, features: Features) -> Tensor:
         """Return the mean of the image patches and of the prompt's embeddings."""
-        patches, tokens, mask = self._read(features)
+        patches, tokens, mask = self.read(features)
         words = self.network.language.get_input_embeddings()(tokens).float()
         weight = mask[..., None].float()
         prompt = (words * weight).sum(1) / weight.sum(1)
@@ -153,7 +153,7 @@ class OpenVlaPolicy(Policy):
             shares = (among / self.config.temperature).softmax(1).cpu()
             return first + torch.multinomial(shares, 1, generator=generator)[:, 0].to(among.device)
 
-        patches, tokens, mask = self._read(features)
+        patches, tokens, mask = self.read(features)
         count = len(self.drawn)
         if self.config.decoding == "autoregressive":
             return self.network.generate(patches, tokens, mask, choose, count)
@@ -162,11 +162,12 @@ class OpenVlaPolicy(Policy):
         return torch.stack([choose(place, logits[:, place]) for place in range(count)], 1)
 
     def _sequence_logits(self, features: Features, actions: Tensor) -> Tensor:
-        patches, tokens, mask = self._read(features)
+        patches, tokens, mask = self.read(features)
         logits: Tensor = self._logits(patches, tokens, mask, actions)
         return logits
 
-    def _read(self, features: Features) -> tuple[Tensor, Tensor, Tensor]:
+    def read(self, features: Features) -> tuple[Tensor, Tensor, Tensor]:
+        """Return patches `(B, P, width)`, prompt ids `(B, L)` and their mask, on the device."""
         device = self.drawn.device
         tokens, mask = features["tokens"].to(device), features["token_mask"].to(device)
         kept = features.get("patches")

@@ -132,7 +132,7 @@ class Pi05Policy(Policy):
         target = self._scaled(actions)
         noise = torch.randn_like(target)
         t = sample_times(len(target)).to(target.device)
-        predicted, _ = self._flow(features)(mixed(target, noise, t), t)
+        predicted, _ = self.flow(features)(mixed(target, noise, t), t)
         return flow_matching(
             predicted[..., :ACTION_DIM],
             (noise - target)[..., :ACTION_DIM],
@@ -146,15 +146,15 @@ class Pi05Policy(Policy):
     def act(self, features: Features, generator: torch.Generator) -> Decision:
         """Denoise with exploration noise; the latent is the chain of denoising states."""
         start = self._start(_batch(features), generator)
-        chain = self.explorer.sample(self._flow(features), start, generator)
-        log_prob, _ = self.explorer.log_prob(self._flow(features), chain.latent)
+        chain = self.explorer.sample(self.flow(features), start, generator)
+        log_prob, _ = self.explorer.log_prob(self.flow(features), chain.latent)
         return Decision(
             actions=self._to_contract(chain.actions), latent=chain.latent, log_prob=log_prob
         )
 
     def evaluate_actions(self, features: Features, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Log-density of the noisy steps of the chain, and their entropy."""
-        return self.explorer.log_prob(self._flow(features), latent.to(self.active.device))
+        return self.explorer.log_prob(self.flow(features), latent.to(self.active.device))
 
     @torch.no_grad()
     def value_features(self, features: Features) -> Tensor:
@@ -167,7 +167,7 @@ class Pi05Policy(Policy):
     @torch.no_grad()
     def best_actions(self, features: Features) -> Tensor:
         """Integrate the flow without exploration noise."""
-        flow, steps = self._flow(features), self.config.denoising_steps
+        flow, steps = self.flow(features), self.config.denoising_steps
         x = self._start(_batch(features), None)
         for step in range(steps):
             t = torch.full((len(x),), time_at(step, steps), device=x.device)
@@ -213,7 +213,7 @@ class Pi05Policy(Policy):
         overlap = previous.shape[1]
         with torch.no_grad():
             features = self.encode(Observation.from_numpy(images, state, instructions))
-            flow = self._flow(features)
+            flow = self.flow(features)
         x, steps = self._start(B, None), self.config.denoising_steps
         target = torch.zeros_like(x)
         target[:, :overlap] = self._scaled(torch.from_numpy(previous))
@@ -237,7 +237,7 @@ class Pi05Policy(Policy):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.trunk_frozen):
             return self.network.remember(pixels, present, tokens, token_mask)
 
-    def _flow(self, features: Features) -> Any:
+    def flow(self, features: Features) -> Any:
         """Return the flow of these observations: (x, t) to velocity and expert features.
 
         Dimensions that never move, and padding, follow the exact flow to their known target 0:

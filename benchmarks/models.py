@@ -1,0 +1,131 @@
+"""What caching saves in the large families, on their tiny presets: medians on the CPU.
+
+Ours reads images and prompt once an action chunk and keeps keys and values; the peer is the same
+network computing everything again, for each denoising step (pi05) or for each token (openvla).
+
+python benchmarks/models.py --json models.json
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from rlco_datasets.contract import Contract, franka_compact
+from rlco_trainer.policies.interface import Observation
+from rlco_trainer.policies.openvla.policy import OpenVlaPolicy
+from rlco_trainer.policies.openvla.tokens import action_ids
+from rlco_trainer.policies.pi05.flow import sample_ode
+from rlco_trainer.policies.pi05.policy import Pi05Policy
+from rlco_trainer.policies.presets import new_policy
+from rlco_trainer.untrained import nominal_normalisation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Measure cached against uncached inference; prints a table."""
+
+    rounds: int = 15
+    """Timed inferences a side; medians are reported."""
+    batch: int = 8
+    """Observations an inference."""
+    threads: int = 2
+    """Torch threads."""
+    json: Path | None = None
+    """Where to write the rows."""
+
+
+def observe(contract: Contract, batch: int) -> Observation:
+    """Return random observations."""
+    rng = np.random.default_rng(0)
+    images = {
+        camera.name: rng.integers(0, 255, (batch, camera.height, camera.width, 3), dtype=np.uint8)
+        for camera in contract.cameras
+    }
+    state = rng.normal(size=(batch, contract.state_dim)).astype(np.float32)
+    return Observation.from_numpy(images, state, ["put the red cube in the blue bowl"] * batch)
+
+
+def alternated(ours: Callable[[], object], peer: Callable[[], object], rounds: int) -> list[float]:
+    """Return the median milliseconds of both, timed in turn after one round to warm up."""
+    spent: list[list[float]] = [[], []]
+    for round_ in range(rounds + 1):
+        for side, run in enumerate((ours, peer)):
+            since = time.perf_counter()
+            run()
+            if round_:
+                spent[side].append(1000 * (time.perf_counter() - since))
+    return [statistics.median(times) for times in spent]
+
+
+@torch.no_grad()
+def flow_times(contract: Contract, arguments: Arguments) -> list[float]:
+    """Time pi05-tiny with the prefix read once, and read before every denoising step."""
+    policy = new_policy("pi05-tiny", contract, nominal_normalisation(contract)).eval()
+    assert isinstance(policy, Pi05Policy)
+    features = policy.encode(observe(contract, arguments.batch))
+    start = torch.zeros(arguments.batch, contract.horizon, policy.config.action_dim)
+
+    def uncached() -> None:
+        sample_ode(
+            lambda x, t: policy.flow(features)(x, t)[0], start, policy.config.denoising_steps
+        )
+
+    return alternated(lambda: policy.best_actions(features), uncached, arguments.rounds)
+
+
+@torch.no_grad()
+def token_times(contract: Contract, arguments: Arguments) -> list[float]:
+    """Time openvla-tiny with a key-value cache, and with a whole pass for every token."""
+    policy = new_policy("openvla-tiny", contract, nominal_normalisation(contract)).eval()
+    assert isinstance(policy, OpenVlaPolicy)
+    features = policy.encode(observe(contract, arguments.batch))
+    first, end = action_ids(policy.config.vocabulary)
+
+    def uncached() -> None:
+        patches, tokens, mask = policy.read(features)
+        chosen = torch.full((arguments.batch, 1), first)
+        for _ in range(7 * contract.horizon):
+            logits = policy.network.logits(patches, tokens, mask, chosen)[:, -1, first:end]
+            chosen = torch.cat([chosen, first + logits.argmax(1, keepdim=True)], 1)
+
+    return alternated(lambda: policy.best_actions(features), uncached, arguments.rounds)
+
+
+def main(arguments: Arguments) -> None:
+    """Measure, print and write."""
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    contract = franka_compact()
+    found = {
+        "pi05-tiny: a chunk, prefix read once against every denoising step": flow_times,
+        "openvla-tiny: a chunk, key-value cache against whole passes": token_times,
+    }
+    rows = []
+    for name, measure in found.items():
+        ours, peer = measure(contract, arguments)
+        print(f"{name}: {ours:.1f} ms, without {peer:.1f} ms, {peer / ours:.2f} times as fast")
+        rows.append(
+            {
+                "name": name,
+                "ours": round(ours, 2),
+                "peer": round(peer, 2),
+                "ratio": round(ours / peer, 3),
+                "unit": "ms",
+                "better": "lower",
+                "n": arguments.rounds,
+            }
+        )
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments, description=__doc__))
