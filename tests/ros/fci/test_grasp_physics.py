@@ -17,8 +17,9 @@ def rig(domain, tmp_path):
     pytest.importorskip("franky", reason="needs franky-control (make setup-tests)")
     with peer("physics", tmp_path) as robot, client() as watcher:
         made = Rig(watcher, robot, tmp_path)
-        made.start_guard()
-        made.start_arm()
+        # What counts here is the grasp: a busy machine may delay anything.
+        made.start_guard(max_command_age_s=10.0, max_state_age_s=10.0)
+        made.start_arm(command_timeout_s=10.0, guard_timeout_s=10.0)
         made.start_gripper()
         yield made
         made.close()

@@ -13,7 +13,7 @@ from rlco.drivers.arm.arm import Arm, ArmError, ArmHealth
 from rlco.drivers.arm.fci import FciArm
 from rlco.nodes import topics, wire
 from rlco.nodes.guard import STATE_QOS
-from rlco.nodes.runtime import COMMAND_QOS, RlcoNode, state_qos
+from rlco.nodes.runtime import COMMAND_QOS, NodeError, RlcoNode, state_qos
 from rlco.parameters import ArmSettings
 
 WATCH_S = 0.01
@@ -111,7 +111,15 @@ class FciSide:
         self._node.get_logger().error(reason)
 
     def _publish(self) -> None:
-        sample = self._arm.sample()
+        """Publish the state.
+
+        Raises:
+            NodeError: if the connection is lost; the node ends, the robot has stopped by itself.
+        """
+        try:
+            sample = self._arm.sample()
+        except ArmError as error:
+            raise NodeError(str(error)) from error
         self.health = sample.health
         stamp_ns = self._node.get_clock().now().nanoseconds
         self._pose_out.publish(wire.stamped_pose(sample.T_base_tcp, stamp_ns))

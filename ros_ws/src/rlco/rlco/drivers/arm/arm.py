@@ -40,7 +40,11 @@ class Arm(Protocol):
     """What was connected to: versions of server, library and system."""
 
     def sample(self) -> ArmSample:
-        """Measure."""
+        """Measure.
+
+        Raises:
+            ArmError: if the connection is lost.
+        """
 
     def follow(self, T_base_target: Array) -> None:
         """Head for a set-point `(4, 4)`, base frame, in place of the one before.

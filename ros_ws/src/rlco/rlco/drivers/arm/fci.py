@@ -113,8 +113,15 @@ class FciArm:
             raise ArmError(f"the robot refuses the collision thresholds: {error}") from error
 
     def sample(self) -> ArmSample:
-        """Measure."""
-        state = self._robot.state
+        """Measure.
+
+        Raises:
+            ArmError: if the connection is lost.
+        """
+        try:
+            state = self._robot.state
+        except self._franky.Exception as error:
+            raise ArmError(f"the connection to the robot is lost: {error}") from error
         pose = state.O_T_EE
         x, y, z, w = pose.quaternion
         flags = (name for name in dir(state.current_errors) if not name.startswith("_"))
