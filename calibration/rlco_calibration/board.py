@@ -194,7 +194,7 @@ def _sharpness(grey: UInt8Image, pixels: Array) -> float:
         if min(patch.shape) < 6:
             continue
         contrast = float(np.percentile(patch, 95) - np.percentile(patch, 5))
-        slope = max(
+        slope = min(  # the direction that a movement blurs
             float(np.percentile(np.abs(np.diff(patch, axis=0)), 98)),
             float(np.percentile(np.abs(np.diff(patch, axis=1)), 98)),
         )

@@ -124,7 +124,7 @@ def _covariance(
     """Return the covariance and its degrees of freedom."""
     count, parameters = jacobian.shape
     curvature = jacobian.T @ (weight[:, None] * jacobian)
-    bread = np.linalg.pinv(curvature, hermitian=True, rcond=1e-12)
+    bread = inverse_information(curvature)
     free = max(count - parameters, 1)
     variance = float(np.sum(weight * residual**2)) / max(float(weight.sum()) - parameters, 1.0)
     usual = bread * variance
@@ -139,6 +139,17 @@ def _covariance(
     grouped = factor * bread @ (scores.T @ scores) @ bread
     ratio = np.sqrt(np.maximum(np.diag(grouped) / np.maximum(np.diag(usual), 1e-300), 1.0))
     return usual * np.outer(ratio, ratio), float(max(number - 1, 1))
+
+
+def inverse_information(information: Array) -> Array:
+    """Return the inverse of `(P, P)` information; what nothing is known of gets a huge variance.
+
+    A pseudo-inverse would say zero there, which reads as perfectly known.
+    """
+    size = np.sqrt(np.maximum(np.diag(information), 1e-12))
+    values, vectors = np.linalg.eigh(information / np.outer(size, size))
+    inverse = (vectors / np.maximum(values, 1e-12)) @ vectors.T
+    return np.asarray(inverse / np.outer(size, size))
 
 
 def interval(value: float, std: float, degrees: float, level: float = 0.95) -> tuple[float, float]:

@@ -66,15 +66,15 @@ def record(
 ) -> Recording:
     """Lay out a condition, send the targets one a control period, and keep what happened."""
     port.lay_out(condition)
-    poses, objects = [], []
+    sent, poses, objects = [], [], []
     for target in targets:
-        port.command(target, width_m)
+        sent.append(port.command(target, width_m))
         poses.append(port.read().T_base_tcp)
         objects.append(port.objects())
     names = sorted(objects[0])
     return Recording(
         initial=condition,
-        targets=np.asarray(targets),
+        targets=np.stack(sent),
         widths_m=np.full(len(targets), width_m),
         track=Track(
             T_base_tcp=np.stack(poses),

@@ -26,6 +26,8 @@ Say = Callable[[str], None]
 CLAMP_M = np.array([0.5, -0.12, 0.28])
 """Where the hand is, tool down, when the board is clamped so that it faces the camera."""
 TOUCH_XY_M = tuple((x, y) for x in (0.36, 0.46, 0.56) for y in (-0.24, 0.2))
+CLEAR_M = (0.68, 0.0)
+"""Where the object is out of the way of touches."""
 ABOVE_M, DEEPEST_M = 0.06, -0.04
 ENOUGH = 0.6
 """Share of the planned captures with which a folder counts as complete."""
@@ -87,6 +89,8 @@ class Gatherer:
         path = self._walk.folder / "touches.yaml"
         if path.is_file():
             return
+        height = self._table_m()
+        self._port.lay_out(self._condition("touches", ARM_START_M, CLEAR_M, height))
         points, last = collect.touch_table(
             self._port,
             TOUCH_XY_M,
@@ -134,14 +138,25 @@ class Gatherer:
             recording.save(path)
             self._progress("pushes", index + 1, len(PUSHES))
 
-    def everything(self, cameras: tuple[str, ...], board: Board, *, count: int) -> None:
+    def everything(
+        self,
+        cameras: tuple[str, ...],
+        board: Board,
+        *,
+        count: int,
+        steps: tuple[str, ...] = ("captures", "touches", "motions", "pushes"),
+    ) -> None:
         """Collect all that is not there yet. The table is solved on the way: pushes need it."""
-        for camera in cameras:
-            self.captures(camera, board, count=count)
-        self.touches()
-        self._walk.table()
-        self.motions()
-        self.pushes()
+        if "captures" in steps:
+            for camera in cameras:
+                self.captures(camera, board, count=count)
+        if "touches" in steps:
+            self.touches()
+            self._walk.table()
+        if "motions" in steps:
+            self.motions()
+        if "pushes" in steps:
+            self.pushes()
 
     def _table_m(self) -> float:
         return self._walk.measured(("table",)).table.height_m

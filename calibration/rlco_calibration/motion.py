@@ -15,6 +15,7 @@ Array = NDArray[np.float64]
 
 TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
 """Rotation of the TCP in the base frame when the tool points down."""
+ARRIVED_M = 0.008
 STILL_M, STILL_RAD = 3e-4, 2e-3
 """Less movement than this in a control period is rest."""
 
@@ -75,13 +76,24 @@ def touch(
     high = pose_matrix([x_m, y_m, above_m], TOOL_DOWN)
     pace = Pace()
     go(port, start, high, width_m=0.0, pace=pace)
+    off_m = float(np.linalg.norm(port.read().T_base_tcp[:3, 3] - high[:3, 3]))
+    if off_m > ARRIVED_M:
+        raise CalibrationError(
+            f"the arm is {off_m * 1000:.0f} mm from where it was sent, ({x_m:.3f}, {y_m:.3f}, "
+            f"{above_m:.3f}) m: at a joint limit? Bring it to a relaxed pose, tool down, and go on."
+        )
     target = high.copy()
     heights = [port.read().T_base_tcp[2, 3]]
     stalled = 0
     while target[2, 3] > deepest_m:
         target = target.copy()
         target[2, 3] -= step_m
-        port.command(target, 0.0)
+        sent = port.command(target, 0.0)
+        if sent[2, 3] > target[2, 3] + step_m / 10:
+            raise CalibrationError(
+                f"the arm's guard stops targets at {sent[2, 3]:.4f} m, above the table. Lower the "
+                "guard's workspace box while the table is measured."
+            )
         heights.append(port.read().T_base_tcp[2, 3])
         fell = heights[-2] - heights[-1]
         started = above_m - heights[-1] > 5 * step_m

@@ -38,8 +38,11 @@ class BenchPort(Protocol):
     def objects(self) -> dict[str, Array]:
         """Return `T_base_object` by name, where something tracks objects; else nothing."""
 
-    def command(self, T_base_target: Array, width_m: float) -> None:
-        """Send a target for one control period, and wait until it is over."""
+    def command(self, T_base_target: Array, width_m: float) -> Array:
+        """Send a target for one control period, wait until it is over, and return what was sent.
+
+        A guard between here and the arm may have shortened the step.
+        """
 
     def place_board(self, where: BoardPlace) -> None:
         """Have the board put somewhere; returns when it is there."""

@@ -151,8 +151,8 @@ def disagreement(
                 f"{together:.2f} px): they are T_tcp_base where T_base_tcp is wanted, or the "
                 "camera is on the hand where it was said to be fixed (or the reverse).",
             )
-    scale, std = _scale(board, views, lens, setup, X, Y)
-    if abs(scale - 1) > max(WRONG_SCALE, 5 * std):
+    scale, std, scaled = _scale(board, views, lens, setup, X, Y)
+    if abs(scale - 1) > max(WRONG_SCALE, 5 * std) and scaled <= allowed:
         return Trouble(
             name="board size",
             message=f"the board's squares are {board.square_m * scale * 1000:.1f} mm as the arm "
@@ -181,8 +181,8 @@ def _error(
 
 def _scale(
     board: Board, views: Sequence[View], lens: Lens, setup: Setup, X: Array, Y: Array
-) -> tuple[float, float]:
-    """Return the size of the board relative to what was said, and its standard uncertainty."""
+) -> tuple[float, float, float]:
+    """Return the board's size relative to what was said, its std, and the error (px) with it."""
     problem = Problem(board, views, setup, lens, None)
     fit = solve(
         lambda x: problem.residuals(
@@ -192,7 +192,7 @@ def _scale(
         scale=0.5,
         groups=problem.groups,
     )
-    return 1 + float(fit.x[12]), float(fit.std[12])
+    return 1 + float(fit.x[12]), float(fit.std[12]), fit.rms * float(np.sqrt(2))
 
 
 def _moved(

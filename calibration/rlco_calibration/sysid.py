@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import chi2
 
 from rlco_calibration.errors import CalibrationError
-from rlco_calibration.estimate import interval
+from rlco_calibration.estimate import interval, inverse_information
 from rlco_calibration.recording import Recording, Simulator, Track
 from rlco_calibration.results import Quantities, Quantity, with_value
 from rlco_calibration.twin import Twin
@@ -131,7 +131,7 @@ class Fitter:
                 break
         degrees = max(len(residual) - len(x), 1)
         variance = max(float(residual @ residual) / degrees, NOISE_FLOOR**2)
-        covariance = np.linalg.pinv(jacobian.T @ jacobian, rcond=1e-10) * variance
+        covariance = inverse_information(jacobian.T @ jacobian) * variance
         # neighbouring samples err together: count one independent sample per control step of lag
         thinning = _correlation_length(residual)
         return Solution(

@@ -358,7 +358,7 @@ class Twin:
             movable += [drawer.name, drawer.handle_name]
         if len(set(movable)) != len(movable):
             raise ValueError(f"objects, drawers and handles need distinct names, got {movable}")
-        known = {item.name for item in (*self.objects, *self.drawers)}
+        known = {item.name for item in self.objects} | {item.name for item in self.drawers}
         for task in self.tasks:
             unknown = [place.name for place in task.placements if place.name not in known]
             if unknown:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rlco_calibration import excite, sysid
 from rlco_calibration.errors import CalibrationError
+from rlco_calibration.estimate import inverse_information
 from rlco_calibration.recording import Recording, Track, load_all
 from rlco_calibration.results import Quantities, Quantity, with_quantities
 from rlco_calibration.twin import demo_bench, load_twin
@@ -154,3 +155,9 @@ def test_excitation_stays_inside_and_starts_small():
     jumps = np.linalg.norm(np.diff(positions, axis=0), axis=-1)
     assert jumps[:10].max() < 0.025
     assert jumps.max() > 0.03
+
+
+def test_what_nothing_is_known_of_is_uncertain_and_the_rest_is_not():
+    variances = np.diag(inverse_information(np.diag([4.0, 0.0, 1e6])))
+    np.testing.assert_allclose(variances[[0, 2]], [0.25, 1e-6])
+    assert variances[1] > 1e6

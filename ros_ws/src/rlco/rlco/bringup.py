@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
+from rlco_calibration.gather import PUSH_TASK
 from rlco_datasets import spec
 from rlco_evaluation.study import Study
 
@@ -24,6 +25,7 @@ from rlco.graph import (
     node,
 )
 from rlco.parameters import (
+    CalibrateParameters,
     CaptureParameters,
     EvalParameters,
     OperatorParameters,
@@ -184,6 +186,20 @@ def _calibrate(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
     bench = bench_of(values)
     board = ("columns", "rows", "square_m", "marker_m", "dictionary")
     given = common(bench) | _given(values, ("folder", "board_place", *board))
+    if values["automatic"] == "true":
+        given = common(bench) | _given(values, ("folder", "steps", "captures"))
+        moving = given | {"bench": bench.twin_path}
+        return (
+            *device_nodes(bench, task=PUSH_TASK),
+            guard_node(bench, listeners=1),
+            node(
+                "calibrate",
+                CalibrateParameters,
+                moving,
+                main=True,
+                use_sim_time=bench.lock_step,
+            ),
+        )
     return (
         *device_nodes(bench, task=values["task"]),
         guard_node(bench, listeners=1, initial_source="teleop"),
@@ -268,6 +284,14 @@ GRAPHS = {
             "rlco-calibrate; the operator moves the arm between them.",
             arguments=(
                 argument(CaptureParameters, "folder"),
+                Argument(
+                    name="automatic",
+                    description="true: the node `calibrate` moves the arm by itself and collects "
+                    "all that a calibration needs, then ends; false: the operator moves it.",
+                    default="false",
+                ),
+                argument(CalibrateParameters, "steps", ""),
+                argument(CalibrateParameters, "captures", ""),
                 argument(CaptureParameters, "board_place", ""),
                 argument(CaptureParameters, "columns", ""),
                 argument(CaptureParameters, "rows", ""),

@@ -61,12 +61,13 @@ class LabPort:
         """Return `T_base_object` by name."""
         return dict(self._bench.scene.object_poses())
 
-    def command(self, T_base_target: Array, width_m: float) -> None:
+    def command(self, T_base_target: Array, width_m: float) -> Array:
         """Go on by one control period."""
         stamp_ns = self._bench.stamp_ns
         self._bench.offer_pose(stamp_ns, T_base_target)
         self._bench.offer_width(stamp_ns, width_m)
         self._bench.advance()
+        return T_base_target
 
     def place_board(self, where: BoardPlace) -> None:
         """Have the board put somewhere."""

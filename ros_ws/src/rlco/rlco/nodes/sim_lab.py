@@ -12,18 +12,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from geometry_msgs.msg import PoseStamped
 from rclpy.publisher import Publisher
+from rlco_calibration.board import Board
+from rlco_calibration.port import BoardPlace
 from rlco_calibration.twin import Drawer, ObjectModel, Twin
 from rlco_msgs.srv import ResetScene, ScoreTrial
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
 from rlco.lab.bench import SimulatedBench
 from rlco.lab.build import build_bench
+from rlco.lab.port import LabBoard
 from rlco.nodes import topics, wire
 from rlco.nodes.runtime import COMMAND_QOS, RlcoNode, declare, main, state_qos
 from rlco.parameters import SimLabParameters, contract_named
@@ -50,6 +54,7 @@ class SimLab(RlcoNode):
             start_ns=START_NS if lock_step else time.time_ns(),
         )
         self._sizes_m = sizes_m(self._twin)
+        self._board = LabBoard(self._twin, Board())
         self._measurements: list[tuple[Publisher, Callable[[int], Any]]] = []
         self._observation: dict[Publisher, Any] = {}
         self._advertise(lock_step)
@@ -86,6 +91,8 @@ class SimLab(RlcoNode):
         self.create_subscription(JointState, topics.GRIPPER_TARGET, self._on_gripper, COMMAND_QOS)
         self.create_service(ResetScene, topics.RESET_SCENE, self._on_reset)
         self.create_service(ScoreTrial, topics.SCORE_TRIAL, self._on_score)
+        for place in get_args(BoardPlace):
+            self.create_service(Trigger, topics.board(place), partial(self._on_board, place))
 
     def _on_pose(self, message: PoseStamped) -> None:
         try:
@@ -156,6 +163,14 @@ class SimLab(RlcoNode):
         response.milestone, response.steps = score.milestone, score.steps
         return response
 
+    def _on_board(
+        self, place: BoardPlace, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        self._board.place = place
+        self._observation = {}
+        response.success, response.message = True, f"board: {place}"
+        return response
+
     def _observe(self) -> None:
         """Measure everything at the current time and publish it."""
         self._observation = {}
@@ -178,7 +193,8 @@ class SimLab(RlcoNode):
             publisher.publish(self._observation[publisher])
 
     def _frame(self, camera: str, stamp_ns: int) -> Image:
-        frame = self._bench.scene.source_frame(camera)
+        scene = self._bench.scene
+        frame = self._board.shown(camera, scene.source_frame(camera), scene.T_base_tcp)
         return wire.image_message(frame, wire.optical_frame(camera), stamp_ns)
 
     def _info(self, camera: str, stamp_ns: int) -> CameraInfo:

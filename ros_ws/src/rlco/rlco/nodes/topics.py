@@ -48,6 +48,11 @@ def recorder(word: str) -> str:
     return f"recorder/{word}"
 
 
+def board(place: str) -> str:
+    """Return the lab's service that puts its ChArUco board somewhere: gripper, table or none."""
+    return f"lab/board_{place}"
+
+
 def image(camera: str) -> str:
     """Return the topic of a camera's frames."""
     return f"cameras/{camera}/image_raw"

@@ -12,6 +12,7 @@ from rlco.parameters.base import (
     ranges,
 )
 from rlco.parameters.bench import BenchParameters
+from rlco.parameters.calibrate import CalibrateParameters
 from rlco.parameters.camera import CameraSettings
 from rlco.parameters.capture import CaptureParameters
 from rlco.parameters.evaluation import EvalParameters
@@ -27,6 +28,7 @@ from rlco.parameters.teleop import TeleopParameters, TeleopSettings
 __all__ = [
     "ArmSettings",
     "BenchParameters",
+    "CalibrateParameters",
     "CameraSettings",
     "CaptureParameters",
     "EvalParameters",
