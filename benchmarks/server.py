@@ -1,139 +1,78 @@
-"""The price of asking a policy over HTTP, on loopback.
+"""The price of asking a policy over a network, on loopback, beside openpi's and OpenVLA's servers.
 
-One `PolicyClient` and one server process for each policy. `compact` is compared with the bare call
-of the same checkpoint in this process; the null policy, which answers at once, with a plain TCP
-exchange of as many bytes. Blocks of both sides alternate, so that a busy machine disturbs both.
+Round trips with a policy that answers at once, throughput and tail with `compact`, JPEG beside raw
+images, and the server's memory. Every comparison is one run: both servers are up at once, and their
+blocks alternate, so that a busy machine disturbs both.
 
 python benchmarks/server.py --json server.json
 """
 
 from __future__ import annotations
 
-import contextlib
+import http.client
 import json
-import multiprocessing
+import os
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import json_numpy
 import numpy as np
-import torch
+import requests
 import tyro
+from _server_peers import (
+    null_contract,
+    observation,
+    serve_openpi_pattern,
+    serve_openvla_pattern,
+    serve_ours,
+    server,
+    tcp_exchange,
+)
 from numpy.typing import NDArray
-from rlco_datasets.contract import Contract, franka_compact, franka_third_person
-from rlco_datasets.images import policy_image
-from rlco_policy_server.checkpoints import load_checkpoints
+from openpi_client.websocket_client_policy import WebsocketClientPolicy
+from rlco_datasets.contract import Contract, franka_compact
 from rlco_policy_server.client import PolicyClient
-from rlco_policy_server.example_request import example_request
-from rlco_policy_server.policies import ServedPolicy
-from rlco_policy_server.process import ServeOptions, exit_cleanly_on_signals, serve
-from rlco_policy_server.wire import v1
 from rlco_trainer.untrained import write_untrained
 
 BLOCKS = 10
+CLIENTS = (1, 4, 16)
+Row = dict[str, Any]
+Times = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Measure round trips; prints a table."""
+    """Measure the policy server; prints a table.
+
+    In: nothing. Out: rows of medians, 99th percentiles and rates, ours beside the peer's.
+    Example: `python benchmarks/server.py --json runs/bench/server.json`.
+    """
 
     calls: int = 1000
     """Round trips for each row."""
+    memory_requests: int = 100_000
+    """How many requests the memory row takes."""
     json: Path | None = None
     """Where to write the rows."""
 
 
-class NullPolicy:
-    """Answers zeros at once."""
-
-    def __init__(self, contract: Contract) -> None:
-        """Speak `contract`."""
-        self.contract = contract
-
-    def infer(
-        self,
-        images: dict[str, NDArray[np.uint8]],
-        state: NDArray[np.float32],
-        instructions: list[str],
-    ) -> NDArray[np.float32]:
-        """Return a chunk of zeros."""
-        return np.zeros((len(state), self.contract.horizon, 7), np.float32)
-
-
-def serve_null(contract: Contract, ready_file: Path) -> None:
-    """Run a server of the null policy in this process."""
-    exit_cleanly_on_signals()
-    served = ServedPolicy(alias="default", policy=NullPolicy(contract), policy_id="null")
-    serve([served], ServeOptions(port=0, ready_file=ready_file))
-
-
-def serve_checkpoint(folder: Path, ready_file: Path) -> None:
-    """Run a server of one checkpoint in this process, as `rlco-serve` does."""
-    exit_cleanly_on_signals()
-    policies = load_checkpoints({"default": folder}, torch_threads=1)
-    serve(policies, ServeOptions(port=0, ready_file=ready_file))
-
-
-@contextlib.contextmanager
-def server(target: Callable[..., None], *arguments: object) -> Iterator[str]:
-    """Yield the URL of a server in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        ready = Path(folder) / "ready.json"
-        process = multiprocessing.get_context("spawn").Process(
-            target=target, args=(*arguments, ready)
-        )
-        process.start()
-        try:
-            while not ready.exists():
-                process.join(0.1)
-                if process.exitcode is not None:
-                    raise RuntimeError(f"the server ended with status {process.exitcode}")
-            yield json.loads(ready.read_text())["url"]
-        finally:
-            process.terminate()
-            process.join()
-
-
-@contextlib.contextmanager
-def tcp_exchange(there: int, back: int) -> Iterator[Callable[[], None]]:
-    """Yield a call that sends `there` bytes to another thread and waits for `back` bytes."""
-    near = socket.create_server(("127.0.0.1", 0))
-
-    def receive(connection: socket.socket, count: int) -> bool:
-        while count:
-            chunk = connection.recv(min(count, 1 << 20))
-            if not chunk:
-                return False
-            count -= len(chunk)
-        return True
-
-    def answer() -> None:
-        connection, _ = near.accept()
-        with connection:
-            while receive(connection, there):
-                connection.sendall(bytes(back))
-
-    thread = threading.Thread(target=answer)
-    thread.start()
-    with near, socket.create_connection(near.getsockname()) as far:
-        far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-        def exchange() -> None:
-            far.sendall(bytes(there))
-            receive(far, back)
-
-        yield exchange
-    thread.join()
+def row(name: str, ours: float, peer: float, unit: str, n: int, better: str = "lower") -> Row:
+    """Return one row of the table."""
+    values = {"name": name, "ours": ours, "peer": peer, "ratio": ours / peer}
+    return values | {"unit": unit, "better": better, "n": n}
 
 
 def alternate(
     ours: Callable[[], object], peer: Callable[[], object], calls: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Times, Times]:
     """Return the milliseconds of `calls` calls of each, in alternating blocks."""
     times: tuple[list[float], list[float]] = ([], [])
     for call in (ours, peer):
@@ -148,96 +87,232 @@ def alternate(
     return np.array(times[0]), np.array(times[1])
 
 
-def rows(name: str, ours: NDArray[np.float64], peer: NDArray[np.float64]) -> list[dict[str, Any]]:
+def compared(name: str, times: tuple[Times, Times]) -> list[Row]:
     """Return the rows of one comparison: median and 99th percentile."""
-    result = []
-    for label, quantile in (("p50", 50), ("p99", 99)):
-        a, b = float(np.percentile(ours, quantile)), float(np.percentile(peer, quantile))
-        result.append(
-            {
-                "name": f"{name}, {label}",
-                "ours": a,
-                "peer": b,
-                "ratio": a / b,
-                "unit": "ms",
-                "better": "lower",
-                "n": len(ours),
-            }
-        )
-    return result
+    return [
+        row(f"{name}, {label}", *(float(np.percentile(t, q)) for t in times), "ms", len(times[0]))
+        for label, q in (("p50", 50), ("p99", 99))
+    ]
 
 
-def round_trip(client: PolicyClient, *, source: bool) -> Callable[[], v1.Reply]:
-    """Return a call that asks for one chunk, with source frames or policy images."""
-    request = example_request(client.contract, instruction="x", policy=None, stamp_ns=0)
-    images = {
-        camera.name: request.images[camera.name]
-        if source
-        else policy_image(request.images[camera.name], camera)
-        for camera in client.contract.cameras
+def cpu_ms(call: Callable[[], object], pid: int, calls: int) -> float:
+    """Return the processor time of one call, ours and the server's, which others cannot disturb."""
+    start = server_cpu_s(pid) + time.process_time()
+    for _ in range(calls):
+        call()
+    return 1e3 * (server_cpu_s(pid) + time.process_time() - start) / calls
+
+
+def server_cpu_s(pid: int) -> float:
+    """Return the processor time that a process has used."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def ask(client: PolicyClient, seed: int = 0) -> Callable[[], object]:
+    """Return a call that asks our server for one chunk."""
+    fields = observation(client.contract, seed) | {"session": f"bench-{seed}", "stamp_ns": 0}
+    return lambda: client.infer(**fields, step=0)
+
+
+def ask_openpi(url: str, contract: Contract, seed: int = 0) -> Callable[[], object]:
+    """Return a call of openpi's own client."""
+    parts = urlsplit(url)
+    client = WebsocketClientPolicy(parts.hostname or "", parts.port)
+    seen = observation(contract, seed)
+    fields = {f"observation/images/{name}": image for name, image in seen["images"].items()}
+    fields |= {"observation/state": seen["state"], "prompt": seen["instruction"]}
+    return lambda: client.infer(fields)
+
+
+def openvla_fields(contract: Contract) -> dict[str, Any]:
+    """Return what OpenVLA's users send, and the state that our contracts need."""
+    seen = observation(contract)
+    return {
+        "image": seen["images"]["third_person"],
+        "state": seen["state"],
+        "instruction": seen["instruction"],
     }
 
-    def call() -> v1.Reply:
-        return client.infer(
-            images=images,
-            state=request.state,
-            instruction="put the cube in the bowl",
-            session="bench",
-            step=0,
-            stamp_ns=0,
-        )
+
+def ask_openvla(url: str, contract: Contract) -> Callable[[], object]:
+    """Return a call as OpenVLA's users make it, but with a connection that is kept."""
+    fields = openvla_fields(contract)
+    session = requests.Session()
+
+    def call() -> object:
+        answer = session.post(f"{url}/act", data=json_numpy.dumps(fields), headers=JSON)
+        answer.raise_for_status()
+        return json_numpy.loads(answer.text)
 
     return call
 
 
-def measure_null(contract: Contract, *, source: bool, calls: int) -> list[dict[str, Any]]:
-    """Compare the null policy behind the server with a bare exchange of as many bytes."""
-    camera = contract.cameras[0]
-    size = (camera.source_width, camera.source_height) if source else (camera.width, camera.height)
+JSON = {"Content-Type": "application/json"}
+
+
+def measure_round_trips(calls: int) -> list[Row]:
+    """Compare round trips of two 224x224 images with a policy that answers at once."""
+    contract = null_contract(2)
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        url, pid = stack.enter_context(server(serve_ours, 2))
+        openpi_url, openpi_pid = stack.enter_context(server(serve_openpi_pattern, 2))
+        client = stack.enter_context(PolicyClient(url, contract, timeout_s=60))
+        jpeg = stack.enter_context(PolicyClient(url, contract, timeout_s=60, jpeg_quality=90))
+        exchange = stack.enter_context(tcp_exchange(2 * 224 * 224 * 3 + 400, 500))
+        theirs = ask_openpi(openpi_url, contract)
+        rows += compared(
+            "2 images 224x224, null policy: our client and server vs openpi's",
+            alternate(ask(client), theirs, calls),
+        )
+        rows.append(
+            row(
+                "the same, processor time of client and server for one round trip",
+                cpu_ms(ask(client), pid, calls),
+                cpu_ms(theirs, openpi_pid, calls),
+                "ms",
+                calls,
+            )
+        )
+        rows += compared(
+            "the same, openpi's client on both: our server vs openpi's",
+            alternate(ask_openpi(url, contract), theirs, calls),
+        )
+        rows += compared(
+            "the same: our client and server vs a bare TCP exchange of as many bytes",
+            alternate(ask(client), exchange, calls),
+        )
+        rows += compared(
+            "the same: JPEG quality 90 vs raw images, both ours",
+            alternate(ask(jpeg), ask(client), calls),
+        )
+    return rows
+
+
+def measure_act(calls: int) -> list[Row]:
+    """Compare `POST /act` with one image, called by requests and json-numpy."""
+    contract = null_contract(1)
     with (
-        server(serve_null, contract) as url,
-        PolicyClient(url, contract, timeout_s=10) as client,
-        tcp_exchange(size[0] * size[1] * 3, 500) as exchange,
+        server(serve_ours, 1) as (url, _),
+        server(serve_openvla_pattern, 1) as (openvla_url, _),
     ):
-        times = alternate(round_trip(client, source=source), exchange, calls)
-    return rows(f"null policy, {size[0]}x{size[1]} image vs TCP exchange", *times)
+        ours, theirs = ask_openvla(url, contract), ask_openvla(openvla_url, contract)
+        rows = compared(
+            "POST /act, image 224x224, null policy, requests on both: our server vs OpenVLA's",
+            alternate(ours, theirs, calls),
+        )
+        lean = compared(
+            "the same, without the client's own work (raw socket): our server vs OpenVLA's",
+            alternate(raw_act(url, contract), raw_act(openvla_url, contract), calls),
+        )
+    return rows + lean
 
 
-def measure_compact(calls: int) -> list[dict[str, Any]]:
-    """Compare the compact policy behind the server with its bare call."""
-    contract = franka_compact()
+def raw_act(url: str, contract: Contract) -> Callable[[], object]:
+    """Return a call that sends a prepared `POST /act` and waits for the reply's last byte."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
+    connection.connect()
+    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    body = json_numpy.dumps(openvla_fields(contract)).encode()
+
+    def call() -> object:
+        connection.request("POST", "/act", body, JSON)
+        return connection.getresponse().read()
+
+    return call
+
+
+def together(asks: list[Callable[[], object]], seconds: float) -> Times:
+    """Return the milliseconds of every call that clients make side by side for some seconds."""
+    taken: list[list[float]] = [[] for _ in asks]
+    until = time.perf_counter() + seconds
+
+    def work(call: Callable[[], object], mine: list[float]) -> None:
+        while (start := time.perf_counter()) < until:
+            call()
+            mine.append(1e3 * (time.perf_counter() - start))
+
+    threads = [threading.Thread(target=work, args=pair) for pair in zip(asks, taken, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return np.concatenate([np.array(mine) for mine in taken])
+
+
+def measure_load(calls: int) -> list[Row]:
+    """Compare answers per second and the tail with `compact` under 1, 4 and 16 clients."""
+    contract, rows = franka_compact(), []
+    block_s = max(0.2, calls / 1000)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "checkpoint"
         write_untrained("compact", contract, checkpoint, seed=0)
-        (served,) = load_checkpoints({"default": checkpoint}, torch_threads=1)
-        request = example_request(contract, instruction="x", policy=None, stamp_ns=0)
-        images = {
-            camera.name: policy_image(request.images[camera.name], camera)[None]
-            for camera in contract.cameras
-        }
-
-        def bare() -> object:
-            return served.policy.infer(images, request.state[None], ["put the cube in the bowl"])
-
         with (
-            server(serve_checkpoint, checkpoint) as url,
-            PolicyClient(url, contract, timeout_s=10) as client,
+            server(serve_ours, checkpoint) as (url, _),
+            server(serve_openpi_pattern, checkpoint) as (openpi_url, _),
+            ExitStack() as stack,
         ):
-            times = alternate(round_trip(client, source=False), bare, calls)
-    return rows("compact, 64x64 image vs bare policy call", *times)
+            clients = [
+                stack.enter_context(PolicyClient(url, contract, timeout_s=60))
+                for _ in range(max(CLIENTS))
+            ]
+            ours = [ask(client, seed) for seed, client in enumerate(clients)]
+            theirs = [ask_openpi(openpi_url, contract, seed) for seed in range(max(CLIENTS))]
+            for count in CLIENTS:
+                times: tuple[list[Times], list[Times]] = ([], [])
+                for call in (*ours[:count], *theirs[:count]):
+                    call()
+                for _ in range(BLOCKS // 2):
+                    times[0].append(together(ours[:count], block_s))
+                    times[1].append(together(theirs[:count], block_s))
+                rates = [float(np.median([len(t) for t in side])) / block_s for side in times]
+                tails = [float(np.percentile(np.concatenate(side), 99)) for side in times]
+                n = sum(map(len, times[0]))
+                name = f"compact, {count} clients: ours (batched) vs openpi's (one by one)"
+                rows.append(row(f"{name}, answers", *rates, "1/s", n, better="higher"))
+                rows.append(row(f"{name}, p99", *tails, "ms", n))
+    return rows
+
+
+def resident_mb(pid: int) -> float:
+    """Return the resident memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def measure_memory(count: int) -> list[Row]:
+    """Compare the server's memory after `count` requests with that after the first thousand."""
+    contract = null_contract(2)
+    with (
+        server(serve_ours, 2) as (url, pid),
+        PolicyClient(url, contract, timeout_s=60) as client,
+    ):
+        call = ask(client)
+        for _ in range(1000):
+            call()
+        before = resident_mb(pid)
+        for _ in range(count):
+            call()
+        name = f"resident memory of the server after {count} requests vs after the first 1000"
+        return [row(name, resident_mb(pid), before, "MB", count)]
 
 
 def main() -> None:
     """Measure, print, and write the rows."""
     arguments = tyro.cli(Arguments)
-    torch.set_num_threads(1)
-    results = measure_compact(arguments.calls)
-    results += measure_null(franka_compact(), source=False, calls=arguments.calls)
-    results += measure_null(franka_third_person(), source=False, calls=arguments.calls)
-    results += measure_null(franka_third_person(), source=True, calls=arguments.calls)
-    print(f"{'round trip':58} {'ours':>9} {'peer':>9} {'ratio':>7}")
-    for row in results:
-        print(f"{row['name']:58} {row['ours']:6.2f} ms {row['peer']:6.2f} ms {row['ratio']:6.1f}x")
+    results = measure_round_trips(arguments.calls)
+    results += measure_act(arguments.calls)
+    results += measure_load(arguments.calls)
+    results += measure_memory(arguments.memory_requests)
+    width = max(len(result["name"]) for result in results)
+    print(f"{'':{width}} {'ours':>10} {'peer':>10}      {'ratio':>6}")
+    for r in results:
+        print(
+            f"{r['name']:{width}} {r['ours']:10.2f} {r['peer']:10.2f} {r['unit']:4} "
+            f"{r['ratio']:6.2f}"
+        )
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
