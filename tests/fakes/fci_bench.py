@@ -4,8 +4,9 @@ import contextlib
 import signal
 import time
 
+import pytest
 from fci_peers import BENCH, CONTROLLER, first
-from ros_processes import NodeProcess
+from ros_processes import TIMEOUT_S, NodeProcess
 
 # As on a robot but for the state: a busy machine may delay that.
 GUARD = {
@@ -18,6 +19,8 @@ GUARD = {
     "workspace_high_m": [1.0, 0.6, 1.2],
 }
 REPEAT_S = 3.0
+DRIVE_S = 90.0
+PACE_HZ = 800.0
 
 
 class Rig:
@@ -86,14 +89,14 @@ class Rig:
     def output(self):
         return "".join(f"--- {name}\n{item.output}" for name, item in self.processes.items())
 
-    def until(self, done, what):
+    def until(self, done, what, timeout_s=TIMEOUT_S):
         def checked():
             ended = [n for n, item in self.processes.items() if item.process.poll() is not None]
             assert not ended, f"{ended} ended while waiting for {what}: {self.output}"
             return done()
 
         try:
-            self.client.until(checked, what)
+            self.client.until(checked, what, timeout_s)
         except AssertionError as error:
             raise AssertionError(
                 f"{error}\nguard: {self.state}\narm: {self.status}\n{self.output}"
@@ -149,7 +152,24 @@ class Rig:
                 return False
             return self.moves_within(1.5)
 
-        self.until(driving, "the robot to be driven")  # a busy machine may need some attempts
+        self.until_driven(driving)
+
+    def until_driven(self, driving):
+        """Try until `driving()`; on a machine on which no robot can be driven, skip the test."""
+        try:
+            self.until(driving, "the robot to be driven", timeout_s=DRIVE_S)
+        except AssertionError:
+            self.need_a_robots_pace()
+            raise
+
+    def need_a_robots_pace(self):
+        """Skip where the simulated robot is so short of CPU that milliseconds mean nothing."""
+        cycles_hz = self.robot.cycles_hz()
+        if cycles_hz < PACE_HZ:
+            pytest.skip(
+                f"the simulated robot does {cycles_hz:.0f} control cycles a second instead of "
+                "1000: this machine is too busy to tell how fast an arm stops"
+            )
 
     def moves_within(self, seconds):
         """Whether the robot moves, unstopped, after so long."""

@@ -24,12 +24,12 @@ ROBOT, CONTROLLER, BENCH = 30, 20, 10
 """Real-time priorities: the robot runs as if it were one, then its controller, then the rest."""
 
 
-def first(priority):
-    """Return what lets a child process go before others; where that is not allowed, it does not."""
+def first(priority, task=0):
+    """Return what lets a process (0: the caller) go before others, where that is allowed."""
 
     def apply():
         with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+            os.sched_setscheduler(task, os.SCHED_FIFO, os.sched_param(priority))
 
     return apply
 
@@ -91,6 +91,13 @@ class Peer:
         rows = self.trace(fault_s)
         moving = [row["sent"] for row in rows if self.speed_rad_s(row) > MOVING_RAD_S]
         return (max(moving, default=rows[0]["sent"]) - rows[0]["sent"]) / 1000
+
+    def cycles_hz(self):
+        """How many control cycles it did in each of the last seconds; a robot does 1000."""
+        newest = self.newest()
+        rows = self.trace(newest["s"] - 2.0)
+        seconds = newest["s"] - rows[0]["s"]
+        return (newest["sent"] - rows[0]["sent"]) / max(seconds, 1e-9)
 
     def close(self):
         self.process.terminate()

@@ -56,6 +56,7 @@ if __name__ == "__main__":
                         "s": now,
                         "q": list(state.q),
                         "dq": list(state.dq),
+                        "sent": steps,
                         "cube": simulator.data.body("cube").xpos.tolist(),
                         "width": robot.hand_width,
                         "late_s": now - started - steps * 1e-3,
