@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from rlco_calibration.initial_states import sample
 from rlco_calibration.twin import TwinError
 from rlco_datasets.contract import ContractMismatchError, franka_third_person
 from rlco_datasets.frames import apply_delta, delta_between
@@ -139,6 +140,29 @@ def test_a_twin_of_another_contract_or_without_the_object_is_refused(bench, cont
     )
     with pytest.raises(TwinError, match="'bowl'"):
         TwinScene(bare, contract, "pick_and_place", images="none")
+
+
+def test_all_tasks_can_share_one_scene_and_only_words_tell_them_apart(bench, contract, start):
+    """With everything placed in every task, two tasks' first states are the same to the bit."""
+    cube, goal = bench.task("push_cube").placements
+    (drawer,) = bench.task("open_drawer").placements
+    bowl = dataclasses.replace(bench.task("pick_and_place").placements[1], x_m=(0.4, 0.4))
+    far = dataclasses.replace(goal, x_m=(0.6, 0.6), y_m=(-0.2, -0.2))
+    everything = (cube, bowl, far, drawer)
+    tasks = tuple(
+        dataclasses.replace(task, placements=everything, min_distance_m=0.0) for task in bench.tasks
+    )
+    shared = dataclasses.replace(bench, tasks=tasks)
+    initial = sample(shared, "push_cube", np.random.default_rng(1), "c")
+    seen = []
+    for task in tasks:
+        scene = TwinScene(shared, contract, task.name, images="none")
+        scene.reset(dataclasses.replace(initial, task=task.name))
+        poses = scene.object_poses()
+        seen.append(np.stack([poses[name] for name in sorted(poses)]))
+        assert sorted(poses) == ["bowl", "cube", "drawer", "drawer_handle", "goal"]
+        assert scene.privileged().shape == (40,)
+    assert all(np.array_equal(seen[0], other) for other in seen)
 
 
 def test_inverse_kinematics_reaches_poses_of_the_workspace(bench):

@@ -73,10 +73,10 @@ def _varied(twin: Twin, entry: Provenance, rng: np.random.Generator) -> Twin:
         except ValueError as error:
             last = error
             continue
-        if not name:
-            return replace(twin, **{group: changed})
-        items = tuple(changed if item.name == name else item for item in getattr(twin, group))
-        return replace(twin, **{group: items})
+        if name:
+            old = getattr(twin, group)
+            changed = tuple(changed if item.name == name else item for item in old)
+        return replace(twin, **{group: changed})
     raise TwinError(
         f"provenance {entry.name!r}: {MAX_TRIES} draws within its uncertainty {entry.std} were all "
         f"impossible ({last}). Correct the value or its uncertainty."

@@ -100,7 +100,8 @@ class TwinScene:
         """
         given = {model.name: cabinet_pose(model) for model in self._drawers}
         given |= {item.name: item.T_base_object for item in initial.objects}
-        expected = {model.name for model in (*self._objects, *self._drawers)}
+        expected = {model.name for model in self._objects}
+        expected |= {model.name for model in self._drawers}
         if initial.task != self.task.name or set(given) != expected:
             raise ValueError(
                 f"initial condition {initial.name!r} is of task {initial.task!r} with objects "
@@ -320,12 +321,18 @@ class SceneRenderer:
 
 
 def task_models(twin: Twin, task: Task) -> tuple[tuple[ObjectModel, ...], tuple[Drawer, ...]]:
-    """Return the twin's models of a task's objects and drawers.
+    """Return the twin's models of what is on the table in a task.
+
+    That is what the task needs, and whatever else the twin places for it: with everything placed in
+    every task, only the instruction tells a policy what to do.
 
     Raises:
-        TwinError: if one is missing.
+        TwinError: if something that the task needs is missing.
     """
+    placed = [place.name for place in twin.task(task.name).placements]
+    drawers = [drawer.name for drawer in twin.drawers if drawer.name in placed]
+    objects = [model.name for model in twin.objects if model.name in placed]
     return (
-        tuple(twin.object_model(name) for name in task.objects),
-        tuple(twin.drawer(name) for name in task.drawers),
+        tuple(twin.object_model(name) for name in dict.fromkeys((*task.objects, *objects))),
+        tuple(twin.drawer(name) for name in dict.fromkeys((*task.drawers, *drawers))),
     )
