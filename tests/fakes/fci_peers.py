@@ -20,16 +20,25 @@ The last joint does not count: at rest, franka-sim's hunts at 0.08 rad/s, and it
 WHEELS_BOOTSTRAP = ("LD_LIBRARY_PATH", "_ROS_WHEELS_BOOTSTRAP_COMPLETE")
 
 
-ROBOT, CONTROLLER, BENCH = 30, 20, 10
-"""Real-time priorities: the robot runs as if it were one, then its controller, then the rest."""
+ROBOT, CONTROLLER, BENCH = 30, 20, 0
+"""Real-time priorities: the robot runs as if it were one, then its controller.
+
+The rest of the bench only goes before ordinary processes: with more at real-time priority a machine
+of two cores would have no time left for the tests.
+"""
+BENCH_NICENESS = -10
 
 
-def first(priority, task=0):
-    """Return what lets a process (0: the caller) go before others, where that is allowed."""
+def first(priority):
+    """Return what lets a child process go before others; where that is not allowed, it does not."""
 
     def apply():
         with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(task, os.SCHED_FIFO, os.sched_param(priority))
+            if priority:
+                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+            else:
+                os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+                os.setpriority(os.PRIO_PROCESS, 0, BENCH_NICENESS)
 
     return apply
 
