@@ -29,16 +29,19 @@ of two cores would have no time left for the tests.
 BENCH_NICENESS = -10
 
 
-def first(priority):
-    """Return what lets a child process go before others; where that is not allowed, it does not."""
+def first(priority, task=0):
+    """Return what lets a child process go before others; where that is not allowed, it does not.
+
+    `task`: the process or thread; 0: the one that calls.
+    """
 
     def apply():
         with contextlib.suppress(PermissionError):
             if priority:
-                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+                os.sched_setscheduler(task, os.SCHED_FIFO, os.sched_param(priority))
             else:
-                os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-                os.setpriority(os.PRIO_PROCESS, 0, BENCH_NICENESS)
+                os.sched_setscheduler(task, os.SCHED_OTHER, os.sched_param(0))
+                os.setpriority(os.PRIO_PROCESS, task, BENCH_NICENESS)
 
     return apply
 
