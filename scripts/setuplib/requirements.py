@@ -1,7 +1,9 @@
 """What the folders of this repository require, read from their own metadata."""
 
+import ast
 import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +75,16 @@ def third_party(root: Path) -> list[str]:
         for requirement in wanted
         if distribution(requirement) != "torch" and not distribution(requirement).startswith("rlco")
     )
+
+
+def ros_extras(root: Path, extras: Iterable[str]) -> list[str]:
+    """Return the requirements of extras of the ROS package, from its setup.py."""
+    tree = ast.parse((root / ROS_PACKAGE / "setup.py").read_text(encoding="utf-8"))
+    found: dict[str, list[str]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "extras_require":
+            found = ast.literal_eval(node.value)
+    return sorted(requirement for extra in extras for requirement in found[extra])
 
 
 def pins(constraints: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import apt, interpreter, peers, requirements, ros, vulkan
+from . import apt, devices, interpreter, peers, requirements, ros, vulkan
 from .console import Runner, SetupError, clean_environment, output_of
 from .stamps import Stamps, files_under, fingerprint
 
@@ -155,6 +155,19 @@ class Installer:
                 ),
                 action=lambda run: peers.install(self.root, self.base, run),
             ),
+            Step(
+                name="devices",
+                title="libraries of cameras and teleoperation",
+                inputs=lambda: fingerprint(
+                    files=[self.constraints],
+                    values=[
+                        common,
+                        *requirements.ros_extras(self.root, devices.EXTRAS),
+                        *devices.missing_packages(),
+                    ],
+                ),
+                action=self.install_devices,
+            ),
         ]
         if not self.base.ros:
             steps.append(
@@ -280,6 +293,12 @@ class Installer:
         wheels = peers.interface_wheels(self.root, self.base, run, pinned)
         self.pip(run, "--no-deps", "--force-reinstall", *wheels)
         return ", ".join(package.name for package in peers.TEST_INTERFACES)
+
+    def install_devices(self, run: Runner) -> str:
+        """Install what the drivers of cameras and teleoperation devices need."""
+        wanted = requirements.ros_extras(self.root, devices.EXTRAS)
+        self.pip(run, "--constraint", self.constraints, *wanted)
+        return devices.install_system_packages(run, self.options.logs)
 
     def install_browser(self, run: Runner) -> str:
         """Find Chromium or, as root on Debian, install it."""
