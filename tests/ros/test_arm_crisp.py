@@ -94,7 +94,6 @@ def test_widths_become_few_actions(bench):
     bench.log.clear()
     bench.want(0.0)
     bench.until(lambda: abs(bench.width_m - 0.03) < 1e-6, "the grasp of an object of 3 cm")
-    bench.want(0.002)  # less than the hysteresis
     bench.want(0.08)
     bench.until(lambda: abs(bench.width_m - 0.08) < 1e-6, "the hand to open")
     assert bench.log == ["grasp 0.000", "move 0.080"]
