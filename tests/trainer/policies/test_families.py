@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -171,3 +173,14 @@ def test_an_unknown_family_is_named(name):
     policy = make(name)
     with pytest.raises(FamilyError, match=r"'gpt' is unknown.*openvla"):
         build_policy("gpt", policy.contract, policy.normalisation, policy.architecture())
+
+
+def test_what_is_executed_depends_on_what_is_seen_alone(name):
+    policy = make(name)
+    if name.startswith("pi"):
+        policy.config = replace(policy.config, start="sampled")
+    policy.freeze_trunk()
+    features = policy.encode(observe())
+    rows = torch.tensor([4, 1])
+    alone = policy.best_actions({key: value[rows] for key, value in features.items()})
+    torch.testing.assert_close(alone, policy.best_actions(features)[rows], rtol=0, atol=1e-5)

@@ -116,7 +116,8 @@ class Pi05Config:
     denoising_steps: int = 10
     """Euler steps from noise to actions."""
     start: Literal["sampled", "zero"] = "sampled"
-    """Initial noise at deployment; `zero` is its mean, and succeeded more often on our bench."""
+    """Initial noise: sampled when exploring and one fixed draw at deployment, or its mean, `zero`,
+    which succeeded more often on our bench."""
     tail_weight: float = 0.25
     """Weight of the steps of a chunk that are not executed. They are denoised together with the
     others, so must not be left untrained; their loss is an own mean and dilutes nothing."""

@@ -256,6 +256,13 @@ class Pi05Policy(Policy):
         shape = (batch, self.contract.horizon, self.config.action_dim)
         if self.config.start == "zero":
             return torch.zeros(shape, device=self.active.device)
+        if generator is None:  # one draw for all: what is executed depends on what is seen alone
+            generator = torch.Generator().manual_seed(0)
+            return (
+                torch.randn(shape[1:], generator=generator)
+                .to(self.active.device)
+                .repeat(batch, 1, 1)
+            )
         return torch.randn(shape, generator=generator).to(self.active.device)
 
     def _scaled(self, actions: Tensor) -> Tensor:
