@@ -145,9 +145,9 @@ class Board:
             if ids is not None and len(ids) >= 4:
                 if name == self.dictionary:
                     return (
-                        f"markers of {name} are seen, but not in the layout of "
-                        f"{self.columns} x {self.rows} squares: this is another board, or one "
-                        "printed with OpenCV's older layout"
+                        f"{len(ids)} markers of {name} are seen, but too few corners between them: "
+                        "the board is partly hidden, too small in the frame, or not the one of "
+                        f"{self.columns} x {self.rows} squares in OpenCV's present layout"
                     )
                 return f"the board in view has markers of {name}, not of {self.dictionary}"
         return ""

@@ -40,7 +40,9 @@ def show(twin: Twin) -> list[str]:
         f"{twin.arm.stiffness:g} N m/rad"
     )
     lines += [f'task {task.name}: "{task.instruction}"' for task in twin.tasks]
-    lines += [f"source of {item.name}: {item.source}" for item in twin.provenance]
+    for item in twin.provenance:
+        std = ", ".join(f"{value:.2g}" for value in item.std)
+        lines.append(f"source of {item.name}: {item.source}" + (f" (std {std})" if std else ""))
     return lines
 
 
