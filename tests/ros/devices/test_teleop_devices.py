@@ -283,6 +283,17 @@ def test_gamepad_events_are_motion_and_buttons(pad):
     assert device.read().held == {"a"}
 
 
+def test_a_tap_between_two_looks_counts_once(pad):
+    device, writer = pad
+    os.write(writer, button(7, 1) + button(7, 0))
+    assert device.read().held == {"start"}
+    assert not device.read().held
+    mouse, hid = space_mouse("SpaceMouseCompact")
+    hid.reports += [buttons(0b01), buttons(0)]
+    assert mouse.read().held == {"left"}
+    assert not mouse.read().held
+
+
 def test_half_an_event_waits_for_its_other_half(pad):
     device, writer = pad
     event = axis(1, -32767)

@@ -92,8 +92,8 @@ class Gamepad:
             raise DeviceLostError(f"gamepad {self._path} is gone: {error.strerror}") from error
         if data == b"":
             raise DeviceLostError(f"gamepad {self._path} is gone")
-        self._take(self._waiting + (data or b""))
-        return Reading(axes=self._motion(), held=frozenset(self._held))
+        tapped = self._take(self._waiting + (data or b""))
+        return Reading(axes=self._motion(), held=frozenset(self._held | tapped))
 
     def close(self) -> None:
         """Close the device."""
@@ -101,7 +101,9 @@ class Gamepad:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes) -> set[str]:
+        """Take in events; return the buttons that went down, even if they are up again."""
+        tapped = set()
         whole = len(data) // EVENT.size * EVENT.size
         self._waiting = data[whole:]
         for _, value, kind, number in EVENT.iter_unpack(data[:whole]):
@@ -109,7 +111,12 @@ class Gamepad:
                 self._axes[number] = max(value / FULL, -1.0)
             elif kind & ~INIT == BUTTON and number < len(self._layout.buttons):
                 name = self._layout.buttons[number]
-                (self._held.add if value else self._held.discard)(name)
+                if value:
+                    self._held.add(name)
+                    tapped.add(name)
+                else:
+                    self._held.discard(name)
+        return tapped
 
     def _motion(self) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         """Return the axes; the kernel's sticks point right and down, its triggers rest at -1."""

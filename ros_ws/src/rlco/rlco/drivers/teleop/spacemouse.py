@@ -35,22 +35,26 @@ class SpaceMouse:
         return str(self._mouse.describe_connection())
 
     def read(self) -> Reading:
-        """Take in every report that waits, one by one, and return the state after the last."""
+        """Take in every report that waits, one by one, and return the state after the last.
+
+        A button that went down and up again since the last call counts as held once.
+        """
         from easyhid import HIDException
 
-        stamp = None
+        names = [name.lower() for name in self._mouse.info.button_names]
+        stamp, held = None, set()
         try:
             for _ in range(REPORTS_PER_READ):
                 state = self._mouse.read()
                 if state.t == stamp:
                     break
                 stamp = state.t
+                held |= {name for name, down in zip(names, state.buttons, strict=True) if down}
         except HIDException as error:
             raise DeviceLostError(f"the SpaceMouse is gone: {error}. Check its cable.") from error
-        names = [name.lower() for name in self._mouse.info.button_names]
         return Reading(
             axes=np.array([state.x, state.y, state.z, state.roll, state.pitch, state.yaw]),
-            held=frozenset(name for name, down in zip(names, state.buttons, strict=True) if down),
+            held=frozenset(held),
         )
 
     def close(self) -> None:
