@@ -70,7 +70,7 @@ class BlockingPolicy(CountingPolicy):
         """Wait for `release`."""
         if self.instructions:
             self.entered.set()
-            if not self.release.wait(30):
+            if not self.release.wait(180):
                 raise TimeoutError("the test forgot to release the policy")
         return super().infer(images, state, instructions)
 
@@ -165,9 +165,9 @@ def running_server(gateway: Gateway, settings: EndpointSettings | None = None) -
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
         # The socket listens already, so this waits until the application answers.
-        httpx.get(f"{url}/healthz", timeout=30, trust_env=False)
+        httpx.get(f"{url}/healthz", timeout=180, trust_env=False)
         yield url
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(180)
         listener.close()

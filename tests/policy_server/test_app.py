@@ -219,27 +219,27 @@ def test_a_full_queue_answers_503_and_the_waiting_ones_are_answered(contract: Co
         client_of(gateway) as http,
     ):
         running = pool.submit(post, http, make_request(contract))
-        assert policy.entered.wait(60)
+        assert policy.entered.wait(180)
         waiting = [gateway.engine.submit(*job(gateway, contract)) for _ in range(2)]
         response = post(http, make_request(contract))
         refused(response, 503, "queue_full")
         assert int(response.headers["retry-after"]) > 0
         assert http.get("/healthz").status_code == 200  # inference does not block the loop
         policy.release.set()
-        assert running.result(60).status_code == 200
-        assert all(future.result(60).queue_ms >= 0 for future in waiting)
+        assert running.result(180).status_code == 200
+        assert all(future.result(180).queue_ms >= 0 for future in waiting)
 
 
 def test_a_client_that_hung_up_leaves_the_queue(contract: Contract) -> None:
     policy = BlockingPolicy(contract)
     with started_gateway(policy) as gateway:
         running = gateway.engine.submit(*job(gateway, contract))
-        assert policy.entered.wait(60)
+        assert policy.entered.wait(180)
         stale = v1.encode_request(make_request(contract, instruction="stale"))
         asyncio.run(asgi.post(create_app(gateway), stale, hang_up=True))
         policy.release.set()
-        running.result(60)
-        gateway.engine.submit(*job(gateway, contract)).result(60)
+        running.result(180)
+        gateway.engine.submit(*job(gateway, contract)).result(180)
     assert "stale" not in policy.instructions
     assert len(policy.instructions) == 3  # the warm-up and the two that stayed
 

@@ -44,7 +44,7 @@ def test_served_actions_are_the_checkpoints_own(
     options = ["--checkpoint", f"A={path_a}", "--checkpoint", f"B={path_b}", "--port", "0"]
     with server_process(*SERVE, *options, "--ready-file", str(ready), ready_file=ready) as running:
         url, process = running
-        with PolicyClient(url, contract, timeout_s=30) as client:
+        with PolicyClient(url, contract, timeout_s=180) as client:
             for step, (alias, path, policy_id) in enumerate(
                 [("A", path_a, id_a), ("B", path_b, id_b), ("A", path_a, id_a)]
             ):
@@ -63,7 +63,7 @@ def test_served_actions_are_the_checkpoints_own(
                 np.testing.assert_allclose(reply.actions, direct[0], atol=1e-6)
                 assert reply.policy_id == policy_id
         process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=180)
         assert process.returncode == 0
         assert "Warning" not in log
 
