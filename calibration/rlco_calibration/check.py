@@ -169,7 +169,8 @@ def _reprojection(folder: CaptureFolder, views: Sequence[View], model: CameraMod
         pose = inverse(X) @ view.T_base_tcp @ Y
         points = board.corners_m[view.detection.ids] @ pose[:3, :3].T + pose[:3, 3]
         errors.append(np.sum((project(points, lens.vector) - view.detection.pixels) ** 2, -1))
-    return float(np.sqrt(np.median(np.concatenate(errors)) / 1.386 * 2))
+    # the median of a squared distance in a plane is 1.386 of the variance along each axis
+    return float(np.sqrt(2 * np.median(np.concatenate(errors)) / 1.386))
 
 
 def edges_missed(real: UInt8Image, twin: UInt8Image) -> float:
