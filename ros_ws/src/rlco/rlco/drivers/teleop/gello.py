@@ -73,11 +73,11 @@ class Gello:
         self._group = sdk.GroupSyncRead(port, packets, PRESENT_POSITION, POSITION_BYTES)
         for servo in self._ids:
             for _ in range(TRIES):
-                result, error = packets.write1ByteTxRx(port, servo, TORQUE_ENABLE, 0)
+                result, fault = packets.write1ByteTxRx(port, servo, TORQUE_ENABLE, 0)
                 if result == sdk.COMM_SUCCESS:
                     break
-            if result != sdk.COMM_SUCCESS or error:
-                told = packets.getTxRxResult(result) if result else packets.getRxPacketError(error)
+            if result != sdk.COMM_SUCCESS or fault:
+                told = packets.getTxRxResult(result) if result else packets.getRxPacketError(fault)
                 raise DeviceLostError(
                     f"servo {servo} of GELLO at {settings.path} does not answer: {told}. Check its "
                     "ID, the baud rate, the cable to it and the power."
