@@ -1,6 +1,7 @@
 """The simulated lab without ROS: its clock, its commands, how it is drawn, who may read it."""
 
 import ast
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -154,11 +155,23 @@ def test_a_drawn_lab_differs_everywhere_as_far_as_it_says():
         assert mine.friction != other.friction
         assert mine.mass_kg != other.mass_kg
         assert mine.size_m == other.size_m
+    for mine, other in zip(TWIN.drawers, lab.drawers, strict=True):
+        assert 1.4 < other.joint_friction_n / mine.joint_friction_n < 2.6
+        assert np.abs(np.subtract(mine.colour, other.colour)).min() > 0.025
+        assert (mine.size_m, mine.travel_m) == (other.size_m, other.travel_m)
     for field in ("gain", "delay_s", "stiffness"):
         assert getattr(lab.arm, field) != getattr(TWIN.arm, field)
     assert lab.lighting != TWIN.lighting
     assert lab.table.colour != TWIN.table.colour
     assert lab.tasks == TWIN.tasks
+
+
+def test_a_drawer_on_the_bench_changes_nothing_else_of_a_lab():
+    tasks = tuple(dataclasses.replace(task, placements=()) for task in TWIN.tasks)
+    bare = dataclasses.replace(TWIN, drawers=(), tasks=tasks)
+    with_drawer, without = draw_lab(TWIN, seed=5), draw_lab(bare, seed=5)
+    for part in ("cameras", "objects", "arm", "lighting", "table"):
+        assert getattr(with_drawer, part) == getattr(without, part)
 
 
 def test_the_seed_decides_and_the_gap_scales():

@@ -75,3 +75,17 @@ def test_a_task_that_cannot_be_solved_is_an_error_that_says_what_to_do(
     scene = TwinScene(bench, contract, "push_cube", images="none")
     with pytest.raises(DemonstrationError, match=r"push_cube.*from 20 starts.*Lower the noise"):
         demonstrate(scene, 0, 0)
+
+
+def test_demonstrations_of_drawn_benches_say_which_twin_they_come_from(bench, contract):
+    made = list(
+        parallel_demonstrations(bench, contract, "close_drawer", 5, 8, workers=1, randomise=True)
+    )
+    for episode in made:
+        check_episode(episode, contract)
+        assert episode.metadata.extra["drawn_from"] == bench.id
+        assert episode.metadata.extra["generator"] == episode.metadata.operator == "expert"
+        assert int(episode.metadata.extra["attempts"]) >= 1
+    twins = [episode.metadata.twin_id for episode in made]
+    assert bench.id not in twins
+    assert twins[0] == twins[3] != twins[4]
