@@ -23,11 +23,12 @@ from rlco_policy_server.gateway import Gateway
 from rlco_policy_server.wire import stream, v1
 
 MAX_UNDER_WAY = 64
-"""The most requests of one connection that are answered at a time."""
+"""The most requests of one connection that are answered at a time; together they are no larger
+than one request may be."""
 TOO_MANY = RequestError(
     429,
     "too_many_under_way",
-    f"{MAX_UNDER_WAY} requests of this connection wait already.",
+    f"As many requests of this connection wait already as may ({MAX_UNDER_WAY}, or their bytes).",
     "Wait for replies, or open a connection for each robot.",
 )
 
@@ -52,7 +53,8 @@ class _Stream:
         self._gateway = gateway
         self._settings = settings
         self._open = open_answers(socket)
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[asyncio.Task[None], int] = {}
+        """What is being answered, and how many bytes each request has."""
 
     async def run(self) -> None:
         """Answer until the client hangs up."""
@@ -65,15 +67,21 @@ class _Stream:
                 body = message.get("bytes")
                 if body is None:
                     await self._answer_question(message["text"])
-                elif len(self._under_way) < MAX_UNDER_WAY:
+                elif self._has_room(len(body)):
                     task = asyncio.create_task(self._answer_observation(bytes(body)))
-                    self._under_way.add(task)
-                    task.add_done_callback(self._under_way.discard)
+                    self._under_way[task] = len(body)
+                    task.add_done_callback(self._under_way.pop)
                 else:
                     await send(self._socket, _refusal(TOO_MANY))
         finally:
             for task in self._under_way:  # nobody is left to read their answers
                 task.cancel()
+
+    def _has_room(self, size: int) -> bool:
+        """Whether a request may be taken on: the first always, more while they are small enough."""
+        held = sum(self._under_way.values())
+        few = len(self._under_way) < MAX_UNDER_WAY
+        return not held or (few and held + size <= self._settings.max_body_bytes)
 
     async def _answer_observation(self, body: bytes) -> None:
         arrived_s = time.perf_counter()
