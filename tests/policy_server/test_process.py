@@ -64,7 +64,10 @@ def test_a_signal_drains_and_exits_zero(
     started, go = pipes
     ready = json.loads((tmp_path / "ready.json").read_text())
     assert ready == {"url": url, "pid": process.pid, "policies": ["default"]}
-    with PolicyClient(url, franka_compact(), timeout_s=180) as client, ThreadPoolExecutor(1) as pool:
+    with (
+        PolicyClient(url, franka_compact(), timeout_s=180) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
         reply = pool.submit(ask, client)
         assert started.read_text() == "started"
         process.send_signal(number)
