@@ -58,7 +58,7 @@ def serve(
         app,
         log_config=None,
         access_log=False,
-        loop="asyncio",
+        loop="uvloop",
         ws=WEBSOCKETS,
         ws_max_size=options.endpoints.max_body_bytes,
         ws_per_message_deflate=False,
