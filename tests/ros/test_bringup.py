@@ -85,6 +85,7 @@ def test_every_parameter_is_one_that_its_node_declares(name, collect_values, eva
         "recorder": parameters.RecorderParameters,
         "expert_teleop": parameters.OperatorParameters,
         "replay": parameters.ReplayParameters,
+        "calibrate": parameters.CalibrateParameters,
         "capture": parameters.CaptureParameters,
         "policy": parameters.PolicyParameters,
         "eval": parameters.EvalParameters,
@@ -124,6 +125,18 @@ def test_a_study_of_another_contract_is_refused(eval_values, tmp_path):
     write_study(tmp_path / "study.yaml", franka_third_person())
     with pytest.raises(ArgumentError, match="not for 'franka_compact'"):
         GRAPHS["eval"].nodes(eval_values)
+
+
+def test_a_calibration_by_hand_leaves_the_arm_to_the_operator(collect_values):
+    values = {"twin": collect_values["twin"], "folder": "calibration"}
+    by_hand = by_name(GRAPHS["calibrate"].nodes(values | {"rows": "7"}))
+    assert list(by_hand) == ["sim_lab", "guard", "capture"]
+    assert by_hand["capture"].parameters["rows"] == 7
+    assert by_hand["guard"].parameters["initial_source"] == "teleop"
+    alone = by_name(GRAPHS["calibrate"].nodes(values | {"automatic": "true", "captures": "9"}))
+    assert list(alone) == ["sim_lab", "guard", "calibrate"]
+    assert alone["calibrate"].parameters["captures"] == 9
+    assert alone["guard"].parameters["initial_source"] == "none"
 
 
 def test_the_environment_keeps_what_is_set(monkeypatch):

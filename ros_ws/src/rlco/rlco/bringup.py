@@ -190,7 +190,7 @@ def _calibrate(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
         given = common(bench) | _given(values, ("folder", "steps", "captures"))
         moving = given | {"bench": bench.twin_path}
         return (
-            *device_nodes(bench, task=PUSH_TASK),
+            *device_nodes(replace(bench, teleop=()), task=PUSH_TASK),  # the node itself drives
             guard_node(bench, listeners=1),
             node(
                 "calibrate",
