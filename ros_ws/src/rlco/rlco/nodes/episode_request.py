@@ -1,4 +1,4 @@
-"""From a request to record an episode to what the store says about it."""
+"""From a request to record an episode to what is recorded and what the store says about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from rlco_datasets.episode import EpisodeMetadata
 from rlco_msgs.srv import StartEpisode
 
 from rlco import __version__
-from rlco.nodes import wire
+from rlco.core.recording import RecordedTopics
+from rlco.nodes import topics, wire
 from rlco.nodes.recorder_worker import SESSION
 from rlco.parameters import RecorderParameters
 
@@ -53,4 +54,19 @@ def metadata(
         flags=tuple(flags),
         initial_condition=None if condition is None else wire.initial_condition(condition),
         extra={SESSION: parameters.session} if parameters.session else {},
+    )
+
+
+def recorded_topics(parameters: RecorderParameters, cameras: tuple[str, ...]) -> RecordedTopics:
+    """Return which topics are recorded."""
+    raw = parameters.raw_source
+    return RecordedTopics(
+        images={name: topics.image(name) for name in cameras},
+        pose=topics.POSE,
+        width=topics.FINGERS,
+        target=topics.TARGET_POSE,
+        width_target=topics.GRIPPER_TARGET,
+        label=parameters.label_topic,
+        raw_target=topics.source_pose(raw) if raw else "",
+        raw_width=topics.source_gripper(raw) if raw else "",
     )

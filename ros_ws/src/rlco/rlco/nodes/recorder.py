@@ -24,11 +24,10 @@ from std_srvs.srv import Trigger
 
 from rlco.core.cues import cue_named
 from rlco.core.monitor import TopicMonitor
-from rlco.core.recording import RecordedTopics
 from rlco.core.session import Session, SessionError, State
 from rlco.nodes import topics, wire
 from rlco.nodes.diagnostics import Diagnostics
-from rlco.nodes.episode_request import completed, metadata
+from rlco.nodes.episode_request import completed, metadata, recorded_topics
 from rlco.nodes.managed import ManagedNode
 from rlco.nodes.recorded import raw_stamp_ns, readers
 from rlco.nodes.recorder_link import EpisodeWriter, Written
@@ -382,21 +381,6 @@ class Recorder(ManagedNode):
         if self._session.state is State.RECORDING:
             self.get_logger().warning("stopped in mid-episode; that episode is not recorded")
         self.cleanup()
-
-
-def recorded_topics(parameters: RecorderParameters, cameras: tuple[str, ...]) -> RecordedTopics:
-    """Return which topics are recorded."""
-    raw = parameters.raw_source
-    return RecordedTopics(
-        images={name: topics.image(name) for name in cameras},
-        pose=topics.POSE,
-        width=topics.FINGERS,
-        target=topics.TARGET_POSE,
-        width_target=topics.GRIPPER_TARGET,
-        label=parameters.label_topic,
-        raw_target=topics.source_pose(raw) if raw else "",
-        raw_width=topics.source_gripper(raw) if raw else "",
-    )
 
 
 def run() -> None:
