@@ -113,6 +113,7 @@ class _Run:
         reports = self._explore(pool)
         rolled = time.perf_counter()
         generator = torch.Generator().manual_seed(config.seed * 100_000 + self.iteration)
+        torch.manual_seed(config.seed * 100_000 + self.iteration)  # a flow's loss draws noise
         chunks, measured = self.judge(reports, generator)
         demos = [replace(d, weight=self.beta) if d.kind == REAL else d for d in self.demonstrated]
         measured |= {"beta": self.beta}
