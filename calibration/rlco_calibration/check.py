@@ -15,6 +15,7 @@ from rlco_datasets.frames import inverse
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial.transform import Rotation
 
+from rlco_calibration.board import Board
 from rlco_calibration.captures import CaptureFolder
 from rlco_calibration.check_page import Overlay, write_page
 from rlco_calibration.handeye import View, solve_mount
@@ -125,13 +126,16 @@ def _camera(
     if len(seen.views) < 3:
         measured = f"{len(seen.views)} captures show the board"
         return [Verdict(name=f"{name} points", level="fail", measured=measured, remedy=again)], []
-    error_px = _reprojection(folder, seen.views, model)
+    lens = _lens(model)
+    Y = solve_mount(board, seen.views, lens, model.T_base_camera)
+    error_px = _reprojection(board, seen.views, lens, model.T_base_camera, Y)
     by_name = {capture.name: capture for capture in captures}
     chosen = [by_name[n] for n in seen.names[:: max(len(seen.names) // OVERLAYS, 1)]][:OVERLAYS]
     overlays, missed = [], []
     for capture in chosen:
         picture = simulator.picture(twin, name, capture.record.T_base_tcp)
-        share = edges_missed(capture.frame, picture)
+        pose = inverse(model.T_base_camera) @ capture.record.T_base_tcp @ Y
+        share = edges_missed(capture.frame, picture, hidden_by=_outline(board, pose, lens))
         missed.append(share)
         overlays.append(Overlay(name=f"{name} {capture.name}", real=capture.frame, twin=picture))
     share = float(np.median(missed))
@@ -152,9 +156,8 @@ def _camera(
     ], overlays
 
 
-def _reprojection(folder: CaptureFolder, views: Sequence[View], model: CameraModel) -> float:
-    """Return the rms error (px) with the twin's camera; only the board's mount is fitted."""
-    lens = Lens(
+def _lens(model: CameraModel) -> Lens:
+    return Lens(
         size=(model.width, model.height),
         fx=model.fx,
         fy=model.fy,
@@ -162,8 +165,10 @@ def _reprojection(folder: CaptureFolder, views: Sequence[View], model: CameraMod
         cy=model.cy,
         distortion=model.distortion,
     )
-    board, X = folder.session.board, model.T_base_camera
-    Y = solve_mount(board, views, lens, X)
+
+
+def _reprojection(board: Board, views: Sequence[View], lens: Lens, X: Array, Y: Array) -> float:
+    """Return the rms error (px) with the twin's camera X; only the board's mount Y was fitted."""
     errors = []
     for view in views:
         pose = inverse(X) @ view.T_base_tcp @ Y
@@ -173,12 +178,27 @@ def _reprojection(folder: CaptureFolder, views: Sequence[View], model: CameraMod
     return float(np.sqrt(2 * np.median(np.concatenate(errors)) / 1.386))
 
 
-def edges_missed(real: UInt8Image, twin: UInt8Image) -> float:
-    """Return which share of the twin's edges has no edge of the real frame near."""
+def _outline(board: Board, T_camera_board: Array, lens: Lens) -> Array:
+    """Return the rim of the board, its margin included, as pixels `(4, 2)`."""
+    (width, height), rim = board.size_m, board.square_m / 2
+    x, y = (-rim, width + rim), (-rim, height + rim)
+    corners = np.array([[x[0], y[0], 0], [x[1], y[0], 0], [x[1], y[1], 0], [x[0], y[1], 0]])
+    return project(corners @ T_camera_board[:3, :3].T + T_camera_board[:3, 3], lens.vector)
+
+
+def edges_missed(real: UInt8Image, twin: UInt8Image, *, hidden_by: Array | None = None) -> float:
+    """Return which share of the twin's edges has no edge of the real frame near.
+
+    `hidden_by` `(N, 2)` px outlines what stands before the scene in the real frame only.
+    """
     edges = [
         cv2.Canny(cv2.GaussianBlur(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), (3, 3), 0), 40, 100) > 0
         for f in (real, twin)
     ]
+    if hidden_by is not None:
+        mask = np.zeros(real.shape[:2], np.uint8)
+        cv2.fillPoly(mask, [np.rint(hidden_by).astype(np.int32)], 1)
+        edges[1] &= mask == 0
     if not edges[1].any():
         return 1.0
     distance = distance_transform_edt(~edges[0])
