@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow]
 CONTRACT = franka_compact()
 PERIOD_S = 0.05
 STEP_M, LEASH_M = 0.005, 0.04
+ATTEMPTS = 5
+"""A busy machine delays the state; the recorder then refuses the episode, as it must."""
 # As on a real bench, but for the times: a busy test machine may delay anything.
 BENCH = """
 name: fci
@@ -166,6 +168,19 @@ class Lab:
 
         self.until(heard, f"the recorder to be {until_state}")
 
+    def ends_with(self, key):
+        """Press a key that ends the episode; return whether that was the session's last one."""
+        from std_msgs.msg import String
+
+        self._event_out.publish(String(data=key))
+
+        def told():
+            refused = self.recorder.state == "idle" and "not recorded" in self.recorder.message
+            return self.up.process.poll() is not None or refused
+
+        self.client.until(told, f"the episode to end; {self.recorder}")
+        return self.up.process.poll() is not None
+
     def hold(self, target, width_m):
         """Send a target now, and live through one period of the device."""
         stamp_ns = self.client.node.get_clock().now().nanoseconds
@@ -218,13 +233,15 @@ def test_a_session_of_demonstrations(robot, bench, tmp_path):
         )
         start = lab.pose.copy()
         lab.hold(start, 0.08)
-        lab.press("start", "recording")
-        target = lab.go(start, start[:3, 3] + [0.0, 0.06, -0.04], 0.08)
-        lab.wait(target, 0.02, lambda: lab.width_m < 0.06)
-        from std_msgs.msg import String
-
-        lab._event_out.publish(String(data="success"))
-        watcher.until(lambda: up.process.poll() is not None, f"the session to end: {up.output}")
+        for _ in range(ATTEMPTS):
+            lab.press("start", "recording")
+            target = lab.go(start, start[:3, 3] + [0.0, 0.06, -0.04], 0.08)
+            lab.wait(target, 0.02, lambda: lab.width_m < 0.06)
+            if lab.ends_with("success"):
+                break
+            target = lab.go(target, start[:3, 3], 0.08)
+            lab.wait(target, 0.08, lambda: lab.width_m > 0.07)
+        watcher.until(lambda: up.process.poll() is not None, f"the end; {lab.recorder}")
         assert up.process.returncode == 0, up.output
     store = EpisodeStore.open(path, contract=CONTRACT)
     metadata, episode = store.metadata(0), store.episode(0)
