@@ -20,10 +20,11 @@ from rlco_calibration.captures import CaptureFolder
 from rlco_calibration.check_page import Overlay, write_page
 from rlco_calibration.handeye import View, solve_mount
 from rlco_calibration.lens import Lens, project
+from rlco_calibration.parts import CameraModel
 from rlco_calibration.problems import examine
 from rlco_calibration.recording import Recording, Track, load_all
 from rlco_calibration.simulators import TwinSimulator
-from rlco_calibration.twin import CameraModel, Twin
+from rlco_calibration.twin import Twin
 
 Array = NDArray[np.float64]
 UInt8Image = NDArray[np.uint8]

@@ -10,8 +10,8 @@ from rlco_datasets.frames import pose_matrix
 
 from rlco_calibration.captures import CaptureFolder
 from rlco_calibration.motion import TOOL_DOWN, Pace, go, touch
+from rlco_calibration.parts import Workspace
 from rlco_calibration.port import BenchPort
-from rlco_calibration.twin import Workspace
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]

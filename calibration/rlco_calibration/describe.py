@@ -9,7 +9,8 @@ import numpy as np
 from rlco_datasets import spec
 from scipy.spatial.transform import Rotation
 
-from rlco_calibration.twin import ArmController, CameraModel, Twin
+from rlco_calibration.parts import ArmController, CameraModel
+from rlco_calibration.twin import Twin
 
 
 def show(twin: Twin) -> list[str]:
@@ -40,9 +41,9 @@ def show(twin: Twin) -> list[str]:
         f"{twin.arm.stiffness:g} N m/rad"
     )
     lines += [f'task {task.name}: "{task.instruction}"' for task in twin.tasks]
-    for item in twin.provenance:
-        std = ", ".join(f"{value:.2g}" for value in item.std)
-        lines.append(f"source of {item.name}: {item.source}" + (f" (std {std})" if std else ""))
+    for entry in twin.provenance:
+        std = ", ".join(f"{value:.2g}" for value in entry.std)
+        lines.append(f"source of {entry.name}: {entry.source}" + (f" (std {std})" if std else ""))
     return lines
 
 

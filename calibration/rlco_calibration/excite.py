@@ -8,9 +8,9 @@ from rlco_datasets.frames import apply_delta, pose_matrix
 from rlco_datasets.initial_condition import InitialCondition
 
 from rlco_calibration.motion import TOOL_DOWN
+from rlco_calibration.parts import Workspace
 from rlco_calibration.port import BenchPort
 from rlco_calibration.recording import Recording, Track
-from rlco_calibration.twin import Workspace
 
 Array = NDArray[np.float64]
 

@@ -8,7 +8,8 @@ from itertools import combinations
 import numpy as np
 from rlco_datasets.initial_condition import InitialCondition, ObjectPose
 
-from rlco_calibration.twin import Placement, Range, Twin, TwinError
+from rlco_calibration.parts import Placement, Range
+from rlco_calibration.twin import Twin, TwinError
 
 MAX_TRIES = 1000
 

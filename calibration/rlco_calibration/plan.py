@@ -19,7 +19,7 @@ from rlco_calibration.errors import CalibrationError
 from rlco_calibration.handeye import Setup, perturbed
 from rlco_calibration.lens import Lens, project
 from rlco_calibration.motion import TOOL_DOWN
-from rlco_calibration.twin import Workspace
+from rlco_calibration.parts import Workspace
 
 Array = NDArray[np.float64]
 

@@ -12,7 +12,8 @@ from rlco_datasets.frames import pose_from_quaternion, quaternion_wxyz
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.handeye import HandEye
 from rlco_calibration.lens import Lens
-from rlco_calibration.twin import CameraModel, Provenance, Twin, Vector3
+from rlco_calibration.parts import CameraModel, Provenance, Vector3
+from rlco_calibration.twin import Twin
 
 Array = NDArray[np.float64]
 

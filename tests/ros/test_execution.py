@@ -109,7 +109,7 @@ def test_targets_keep_the_limits_and_the_workspace(sequence):
 @given(actions)
 def test_targets_agree_with_the_twin(action):
     control = pytest.importorskip("rlco_trainer.twin.control")
-    from rlco_calibration.twin import Workspace
+    from rlco_calibration.parts import Workspace
     from rlco_datasets.frames import apply_delta
 
     clipped = control.clip_action(action, CONTRACT)

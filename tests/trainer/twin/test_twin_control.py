@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from rlco_calibration.twin import ArmController, Workspace
+from rlco_calibration.parts import ArmController, Workspace
 from rlco_datasets.contract import franka_compact
 from rlco_trainer.twin.control import TargetFollower, clip_action, clip_to_workspace
 

@@ -2,7 +2,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from rlco_calibration.twin import Provenance, TwinError
+from rlco_calibration.parts import Provenance
+from rlco_calibration.twin import TwinError
 from rlco_datasets import spec
 from rlco_datasets.frames import delta_between
 from rlco_trainer.twin.batch import TwinBatch

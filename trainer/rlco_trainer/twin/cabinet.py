@@ -12,7 +12,7 @@ import numpy as np
 import sapien
 import sapien.physx as physx
 from numpy.typing import NDArray
-from rlco_calibration.twin import Drawer
+from rlco_calibration.parts import Drawer
 from rlco_datasets.frames import inverse, pose_matrix
 from sapien.wrapper.articulation_builder import ArticulationBuilder
 

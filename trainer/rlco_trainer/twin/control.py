@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
-from rlco_calibration.twin import ArmController, Workspace
+from rlco_calibration.parts import ArmController, Workspace
 from rlco_datasets.contract import Contract
 from rlco_datasets.frames import apply_delta, delta_between
 

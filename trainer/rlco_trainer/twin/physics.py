@@ -15,7 +15,8 @@ import numpy as np
 import sapien
 import sapien.physx as physx
 from numpy.typing import NDArray
-from rlco_calibration.twin import ArmController, Drawer, ObjectModel, Table, Twin
+from rlco_calibration.parts import ArmController, Drawer, ObjectModel, Table
+from rlco_calibration.twin import Twin
 
 from rlco_trainer.twin import robot, shapes
 from rlco_trainer.twin.cabinet import CabinetBody

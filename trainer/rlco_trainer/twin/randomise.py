@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rlco_calibration.twin import Provenance, Twin, TwinError
+from rlco_calibration.parts import Provenance
+from rlco_calibration.twin import Twin, TwinError
 from rlco_datasets.frames import quaternion_wxyz, rotation_from_vector
 from rlco_datasets.initial_condition import InitialCondition, ObjectPose
 

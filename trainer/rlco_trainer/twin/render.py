@@ -14,7 +14,8 @@ import sapien
 import sapien.render
 from mani_skill.render.shaders import PREBUILT_SHADER_CONFIGS, set_shader_pack
 from numpy.typing import NDArray
-from rlco_calibration.twin import CameraModel, Drawer, ObjectModel, Twin
+from rlco_calibration.parts import CameraModel, Drawer, ObjectModel
+from rlco_calibration.twin import Twin
 from rlco_datasets.frames import pose_matrix
 
 from rlco_trainer.twin import cabinet, robot, shapes

@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rlco_calibration.twin import Drawer, ObjectModel, Twin
+from rlco_calibration.parts import Drawer, ObjectModel
+from rlco_calibration.twin import Twin
 from rlco_datasets.contract import Contract, ContractMismatchError
 from rlco_datasets.frames import apply_delta, pose_matrix, state_vector
 from rlco_datasets.images import policy_image, policy_intrinsics

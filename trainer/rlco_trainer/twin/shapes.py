@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import sapien
 from numpy.typing import NDArray
-from rlco_calibration.twin import ObjectModel
+from rlco_calibration.parts import ObjectModel
 from rlco_datasets.frames import pose_matrix
 from scipy.spatial.transform import Rotation
 

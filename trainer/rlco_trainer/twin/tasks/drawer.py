@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from rlco_calibration.twin import Drawer
+from rlco_calibration.parts import Drawer
 
 from rlco_trainer.twin.tasks import geometry
 from rlco_trainer.twin.tasks.base import SceneView

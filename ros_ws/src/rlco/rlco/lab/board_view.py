@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rlco_calibration.board import Board
 from rlco_calibration.lens import Lens, project
+from rlco_calibration.parts import CameraModel, Lighting
 from rlco_calibration.plan import nominal_mount
-from rlco_calibration.twin import CameraModel, Lighting, Twin
+from rlco_calibration.twin import Twin
 from rlco_datasets.frames import inverse, pose_matrix
 from scipy.spatial.transform import Rotation
 

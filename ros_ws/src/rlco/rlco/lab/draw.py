@@ -14,15 +14,8 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from rlco_calibration.twin import (
-    ArmController,
-    CameraModel,
-    Drawer,
-    Lighting,
-    Provenance,
-    Twin,
-    Vector3,
-)
+from rlco_calibration.parts import ArmController, CameraModel, Drawer, Lighting, Provenance, Vector3
+from rlco_calibration.twin import Twin
 from rlco_datasets.frames import quaternion_wxyz
 from scipy.spatial.transform import Rotation
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from rlco_calibration.twin import CameraModel, Twin
+from rlco_calibration.parts import CameraModel
+from rlco_calibration.twin import Twin
 
 FOCAL = 0.03
 CENTRE_PX = 4.0

@@ -13,7 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rlco_calibration.twin import CameraModel, load_twin
+from rlco_calibration.parts import CameraModel
+from rlco_calibration.twin import load_twin
 from sensor_msgs.msg import CameraInfo, Image
 
 from rlco.core.clock_mapping import ClockMapping

@@ -17,8 +17,9 @@ from typing import Any, get_args
 from geometry_msgs.msg import PoseStamped
 from rclpy.publisher import Publisher
 from rlco_calibration.board import Board
+from rlco_calibration.parts import Drawer, ObjectModel
 from rlco_calibration.port import BoardPlace
-from rlco_calibration.twin import Drawer, ObjectModel, Twin
+from rlco_calibration.twin import Twin
 from rlco_msgs.srv import ResetScene, ScoreTrial
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState

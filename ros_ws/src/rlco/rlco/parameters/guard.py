@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from rlco_calibration.twin import Workspace
+from rlco_calibration.parts import Workspace
 
 from rlco.parameters.base import ParameterError, Parameters, parameter
 from rlco.parameters.bench import BenchParameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlco_calibration.twin import Workspace
+from rlco_calibration.parts import Workspace
 
 from rlco.core.scheduler import BLENDINGS
 from rlco.parameters.base import ParameterError, Parameters, parameter
