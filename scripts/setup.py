@@ -41,7 +41,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--tests",
         action="store_true",
-        help="also what only the tests need: Chromium, simulated robots, ROS interfaces",
+        help="also what only the tests need: Chromium, device libraries, ROS interfaces",
+    )
+    parser.add_argument(
+        "--robots",
+        action="store_true",
+        help="also the simulated robots of `make test-paced` (0.8 GB)",
     )
     return parser.parse_args()
 
@@ -59,7 +64,12 @@ def main() -> int:
     from setuplib.steps import Options, set_up
 
     arguments = _parse()
-    options = Options(root=ROOT, torch_index=arguments.torch_index, tests=arguments.tests)
+    options = Options(
+        root=ROOT,
+        torch_index=arguments.torch_index,
+        tests=arguments.tests,
+        robots=arguments.robots,
+    )
     try:
         set_up(options)
     except SetupError as error:

@@ -29,6 +29,7 @@ class Options:
     root: Path
     torch_index: str = ""
     tests: bool = False
+    robots: bool = False
 
     @property
     def venv(self) -> Path:
@@ -135,25 +136,28 @@ class Installer:
                 ),
             ),
         ]
+        if self.options.robots:
+            steps.append(self.robots_step(common))
         return steps + (self.test_steps(common) if self.options.tests else [])
+
+    def robots_step(self, common: str) -> Step:
+        """Return the step that installs the simulated robots, each in an environment of its own."""
+        places = [self.root / peers.FOLDER / peer.name / "rlco-peer" for peer in peers.PEERS]
+        return Step(
+            name="peers",
+            title="simulated robots for the FCI tests",
+            inputs=lambda: fingerprint(values=[common, *map(str, peers.PEERS)], files=places),
+            action=lambda run: peers.install(self.root, self.base, run),
+        )
 
     def test_steps(self, common: str) -> list[Step]:
         """Return the steps of what only tests need."""
-        places = [str(self.root / peers.FOLDER / peer.name / "rlco-peer") for peer in peers.PEERS]
         steps = [
             Step(
                 name="browser",
                 title="Chromium for the browser tests",
                 inputs=lambda: fingerprint(values=[common, find_browser() or "none"]),
                 action=self.install_browser,
-            ),
-            Step(
-                name="peers",
-                title="simulated robots for the FCI tests",
-                inputs=lambda: fingerprint(
-                    values=[common, *map(str, peers.PEERS)], files=map(Path, places)
-                ),
-                action=lambda run: peers.install(self.root, self.base, run),
             ),
             Step(
                 name="devices",

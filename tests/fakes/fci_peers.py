@@ -52,7 +52,7 @@ class Peer:
     def __init__(self, kind, folder):
         python = ROOT / ".cache" / "peers" / ENVIRONMENTS[kind] / "bin" / "python"
         if not python.is_file():
-            pytest.skip(f"no simulated robot {ENVIRONMENTS[kind]}: make setup-tests")
+            pytest.skip(f"no simulated robot {ENVIRONMENTS[kind]}: make setup-robots")
         number = os.getpid()
         kinds = sorted(ENVIRONMENTS)
         self.address = f"127.{77 + kinds.index(kind)}.{number // 250 % 250}.{number % 250 + 1}"

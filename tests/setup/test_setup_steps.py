@@ -237,7 +237,7 @@ def test_the_torch_index_is_used_for_torch_only(
 
 def test_requirements_come_from_the_folders() -> None:
     wanted = {requirements.distribution(item) for item in requirements.third_party(ROOT)}
-    assert {"zarr", "mani-skill", "ray", "fastapi", "httpx"} <= wanted
+    assert {"zarr", "mani-skill", "ray", "fastapi", "transformers"} <= wanted
     assert "torch" not in wanted
     assert not [name for name in wanted if name.startswith("rlco")]
 

@@ -14,7 +14,7 @@ from rlco_datasets.contract import franka_compact
 from ros_processes import client
 from scripted_server import ScriptedServer
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.paced]
 CONTRACT = franka_compact()
 STOPPED_S = 0.2
 ATTEMPTS = 3

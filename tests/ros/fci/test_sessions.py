@@ -21,7 +21,7 @@ from ros_processes import TIMEOUT_S, children_of, client
 from ros_studies import write_study
 from scripted_server import ScriptedServer
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.paced]
 CONTRACT = franka_compact()
 PERIOD_S = 0.05
 STEP_M, LEASH_M = 0.005, 0.04
