@@ -1,8 +1,9 @@
 """Least squares with a robust loss, and how sure its answer is.
 
 The covariance is the larger, parameter by parameter, of two estimates: the usual one, which takes
-residuals as independent, and the sandwich by group (Liang and Zeger 1986; MacKinnon and White 1985
-for the small-sample factor), which lets the residuals of one frame or one recording err together.
+residuals as independent, and the jackknife over groups (Efron and Stein 1981; for clustered errors,
+MacKinnon, Nielsen and Webb 2023, "CV3"), which lets the residuals of one frame or one recording err
+together and is not fooled by a group that the answer leans on.
 """
 
 from __future__ import annotations
@@ -37,15 +38,13 @@ class Fit:
 
         One Gauss-Newton step from the solution, which is exact where the residuals are linear.
         """
-        weighted = self.weights[:, None] * self.jacobian
-        total = self.jacobian.T @ weighted
-        found = []
-        for name in np.unique(groups):
-            mine = groups == name
-            rest = total - self.jacobian[mine].T @ weighted[mine]
-            pull = weighted[mine].T @ self.residuals[mine]
-            found.append(self.x + np.linalg.lstsq(rest, pull, rcond=1e-12)[0])
-        return np.stack(found)
+        total = self.jacobian.T @ (self.weights[:, None] * self.jacobian)
+        return self.x + np.stack(
+            [
+                _without(total, self.residuals, self.jacobian, self.weights, groups == name)
+                for name in np.unique(groups)
+            ]
+        )
 
     @property
     def std(self) -> Array:
@@ -131,14 +130,29 @@ def _covariance(
     if groups is None:
         return usual, float(free)
     names = np.unique(groups)
-    scores = np.stack(
-        [jacobian[groups == name].T @ (weight * residual)[groups == name] for name in names]
-    )
     number = len(names)
-    factor = number / max(number - 1, 1) * (count - 1) / free
-    grouped = factor * bread @ (scores.T @ scores) @ bread
+    shifts = np.stack(
+        [_without(curvature, residual, jacobian, weight, groups == name) for name in names]
+    )
+    spread = shifts - shifts.mean(axis=0)
+    grouped = (number - 1) / number * spread.T @ spread
     ratio = np.sqrt(np.maximum(np.diag(grouped) / np.maximum(np.diag(usual), 1e-300), 1.0))
     return usual * np.outer(ratio, ratio), float(max(number - 1, 1))
+
+
+def _without(
+    total: Array, residual: Array, jacobian: Array, weight: Array, mine: NDArray[np.bool_]
+) -> Array:
+    """Return how the parameters `(P,)` move when the residuals `mine` are left out.
+
+    One Gauss-Newton step from the solution; `total` is the information `(P, P)` of all residuals.
+    """
+    weighted = weight[mine, None] * jacobian[mine]
+    rest = total - jacobian[mine].T @ weighted
+    pull = weighted.T @ residual[mine]
+    size = np.sqrt(np.maximum(np.diag(total), 1e-300))
+    step = np.linalg.lstsq(rest / np.outer(size, size), pull / size, rcond=1e-12)[0]
+    return np.asarray(step / size)
 
 
 def inverse_information(information: Array) -> Array:

@@ -80,8 +80,9 @@ def coverage(board: Board, views: Sequence[Detection], lens: Lens) -> Coverage:
 class Intrinsics:
     """A measured lens.
 
-    `std` is that of (fx, fy, cx, cy, k1, k2, p1, p2, k3); `scores_px` the held-out error of every
-    distortion model; `view_rms_px` the error of each view kept, by its index in `views`.
+    `std` is that of (fx, fy, cx, cy, k1, k2, p1, p2, k3), with the distance to models that suffice
+    as well; `scores_px` the held-out error of every distortion model; `view_rms_px` the error of
+    each view kept, by its index in `views`.
     """
 
     lens: Lens
@@ -123,6 +124,10 @@ def calibrate(
     allowance = next(error for score, error in scores.values() if score == best)
     model = next(name for name in models if scores[name][0] <= best + allowance)
     lens, std, per_view = _fit(board, detections, model)
+    # A simpler model that predicts as well may still sit elsewhere: its choice is uncertain too.
+    rivals = [name for name in models if scores[name][0] <= best + 2 * allowance and name != model]
+    shifts = [_fit(board, detections, name)[0].vector - lens.vector for name in rivals]
+    std = np.sqrt(std**2 + np.max(np.square([np.zeros(9), *shifts]), axis=0))
     return Intrinsics(
         lens=lens,
         model=model,
@@ -192,9 +197,18 @@ def _reject(
 
 
 def _corner_errors(board: Board, view: Detection, lens: Lens) -> Array:
-    pose, _ = board_pose(board.corners_m[view.ids], view.pixels, lens)
-    points = board.corners_m[view.ids] @ pose[:3, :3].T + pose[:3, 3]
-    return np.asarray(np.linalg.norm(project(points, lens.vector) - view.pixels, axis=-1))
+    """Return each corner's error, px; the pose is that of the corners that agree with the most."""
+    error = np.zeros(len(view))
+    trusted = np.ones(len(view), bool)
+    for _ in range(3):
+        pose, _ = board_pose(board.corners_m[view.ids[trusted]], view.pixels[trusted], lens)
+        points = board.corners_m[view.ids] @ pose[:3, :3].T + pose[:3, 3]
+        error = np.asarray(np.linalg.norm(project(points, lens.vector) - view.pixels, axis=-1))
+        agree = error <= 3 * np.median(error)
+        if np.array_equal(agree, trusted) or not board.usable(view.only(agree)):
+            break
+        trusted = agree
+    return error
 
 
 def _require_tilt(board: Board, views: Sequence[Detection], lens: Lens) -> None:
