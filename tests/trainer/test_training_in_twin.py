@@ -35,6 +35,7 @@ def request_of(explore: bool) -> tuple[CompactPolicy, EpisodeRequest]:
     policy.freeze_trunk()
     return policy, EpisodeRequest(
         policy=PolicyPackage.of(policy),
+        task=TASK,
         conditions=draw(twin, TASK, 3, purpose="test", seed=0),
         instruction=twin.task(TASK).instruction,
         max_steps=6,
