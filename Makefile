@@ -53,7 +53,7 @@ demo-seeds: setup ## the demo with three seeds, as in the README's table
 test: setup-tests ## all tests (ARGS="-k name" to choose)
 	@$(IN_VENV) $(PYTEST) -m "not paced" $(ARGS)
 
-test-paced: setup-robots ## the tests against simulated robots at 1 kHz (nothing else may run beside)
+test-paced: setup-robots ## the tests by the wall clock, simulated robots among them (on a machine with nothing else to do)
 	@$(IN_VENV) $(PYTEST) -m paced $(ARGS)
 
 test-fast: setup ## the tests that take seconds

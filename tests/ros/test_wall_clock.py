@@ -11,7 +11,7 @@ from ros_processes import TIMEOUT_S
 from ros_studies import write_study
 from scripted_server import ScriptedServer
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.paced]
 CONTRACT = franka_compact()
 GRAPHS = Path(__file__).parents[1] / "fakes" / "fake_graphs.py"
 BENCH = """
