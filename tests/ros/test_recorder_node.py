@@ -249,7 +249,9 @@ def test_a_session_by_keys_with_redo_reset_and_an_end(bench, tmp_path):
         assert console.trigger("failure").message.startswith("cannot stop while resetting")
         assert process.end(signal.SIGTERM) == 0
     console.state = None
+    bench.client.until(lambda: bench.listeners() < 2, "the first recorder to be gone")
     with nodes(recorder(tmp_path, **session)) as (process,):  # the session goes on
+        bench.client.until(lambda: bench.listeners() >= 2, "the recorder to listen")
         console.until("idle")
         assert console.state.committed == 1
         bench.until_recording()

@@ -70,7 +70,7 @@ class Steps:
         self.folder = folder
         (folder / "logs").mkdir(parents=True, exist_ok=True)
         self._journal = folder / "journal.json"
-        plain = json.loads(json.dumps(dict(settings)))
+        plain = json.loads(json.dumps(dict(settings), default=str))
         self._record: dict[str, Any] = {"settings": plain, "steps": {}}
         if self._journal.exists():
             self._record = json.loads(self._journal.read_text(encoding="utf-8"))
