@@ -150,7 +150,8 @@ def _call(policy: Policy, inputs: list[Inputs]) -> NDArray[np.float32]:
 
 
 def _joined(arrays: list[NDArray[Scalar]]) -> NDArray[Scalar]:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    """Return the batch, in memory of its own: torch warns of views of a read-only message."""
+    return arrays[0].copy() if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _policy_error(error: str, reason: str) -> RequestError:

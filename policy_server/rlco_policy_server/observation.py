@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 from numpy.typing import NDArray
 from rlco_datasets import spec
@@ -12,8 +10,6 @@ from rlco_datasets.images import ImageError, policy_image
 
 from rlco_policy_server.errors import RequestError
 from rlco_policy_server.wire.v1 import InferRequest
-
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def require_contract(request: InferRequest, contract: Contract) -> None:
@@ -79,16 +75,11 @@ def policy_inputs(
         )
     try:
         images = {
-            camera.name: _writable(policy_image(request.images[camera.name], camera)[None])
+            camera.name: policy_image(request.images[camera.name], camera)[None]
             for camera in contract.cameras
         }
     except ImageError as error:
         raise RequestError(
             422, "wrong_image", str(error), "GET /v1/metadata shows the contract."
         ) from error
-    return images, _writable(request.state[None])
-
-
-def _writable(array: NDArray[Scalar]) -> NDArray[Scalar]:
-    """Return `array`, copied if it is a view of the message: torch warns of read-only memory."""
-    return np.require(array, requirements=["C", "W"])
+    return images, request.state[None]

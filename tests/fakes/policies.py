@@ -126,7 +126,7 @@ def served(policy: Policy, index: int = 0, **changes: object) -> ServedPolicy:
 
 @contextlib.contextmanager
 def started_gateway(
-    *policies: CountingPolicy,
+    *policies: Policy,
     blind: bool = False,
     queue_limit: int = 16,
     settings: GatewaySettings | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +19,9 @@ from openpi_client.action_chunk_broker import ActionChunkBroker
 from openpi_client.websocket_client_policy import WebsocketClientPolicy
 from rlco_datasets.contract import CameraSpec, Contract
 from rlco_datasets.frames import apply_delta, pose_matrix
+from rlco_policy_server.checkpoints import load_checkpoints
 from rlco_policy_server.endpoints.settings import EndpointSettings
+from rlco_trainer.untrained import write_untrained
 from scipy.spatial.transform import Rotation
 
 FRAME = np.full((64, 64, 3), 51, np.uint8)
@@ -297,10 +300,16 @@ def test_an_unnorm_key_that_names_what_is_served_is_fine(url: str, key: str) -> 
     assert response.status_code == 200, response.text
 
 
-def test_a_policy_without_state_needs_none(contract: Contract) -> None:
-    policy = CountingPolicy(contract)
-    policy.uses_state = False  # type: ignore[attr-defined]
-    with started_gateway(policy) as gateway, running_server(gateway) as url:
-        body = json_numpy.dumps({"image": FRAME, "instruction": "push the cube"})
+def test_openvlas_own_message_is_enough_for_an_openvla_policy(
+    tmp_path: Path, contract: Contract
+) -> None:
+    checkpoint_id = write_untrained("openvla-tiny", contract, tmp_path / "openvla", seed=0)
+    (served,) = load_checkpoints({"default": tmp_path / "openvla"}, torch_threads=1)
+    with started_gateway(served.policy) as gateway, running_server(gateway) as url:
+        body = json_numpy.dumps({"image": FRAME, "instruction": "push the cube"})  # no state
         response = requests.post(f"{url}/act", data=body, timeout=60)
     assert response.status_code == 200, response.text
+    action = json_numpy.loads(response.text)
+    assert action.shape == (7,)
+    assert np.isfinite(action).all()
+    assert served.policy_id == checkpoint_id

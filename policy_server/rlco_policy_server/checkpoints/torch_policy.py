@@ -64,6 +64,11 @@ class TorchPolicy:
         """What its observations and actions mean."""
         return self._policy.contract
 
+    @property
+    def uses_state(self) -> bool:
+        """Whether the robot's state changes the answer."""
+        return self._policy.uses_state
+
     def infer(self, images: Images, state: Floats, instructions: Sequence[str]) -> Floats:
         """Return `(B, horizon, 7) float32` chunks, contract units."""
         require_observation(self.contract, images, state, instructions)

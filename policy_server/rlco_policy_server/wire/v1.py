@@ -227,7 +227,7 @@ def _images(encoded: Mapping[str, Any]) -> dict[str, NDArray[np.uint8]]:
 
 
 def _image(camera: str, value: Any) -> NDArray[np.uint8]:
-    field = f"images[{show(camera)}]"
+    field = f"images[{camera!r}]"
     if isinstance(value, dict) and value.keys() == {"jpeg"}:
         return decode_jpeg(value["jpeg"], field=field)
     array = decode_array(value, field=field)

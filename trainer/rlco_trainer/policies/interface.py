@@ -87,6 +87,8 @@ class Policy(nn.Module, ABC):
 
     family: ClassVar[str]
     """The name that a checkpoint states."""
+    uses_state: ClassVar[bool] = True
+    """Whether the robot's state changes what the policy does; if not, clients need not send it."""
 
     def __init__(self, contract: Contract, normalisation: Normalisation) -> None:
         """Keep what gives the weights their meaning."""

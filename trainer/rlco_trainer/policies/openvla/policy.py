@@ -43,6 +43,7 @@ class OpenVlaPolicy(Policy):
     """
 
     family: ClassVar[str] = "openvla"
+    uses_state: ClassVar[bool] = False
     drawn: Tensor
     executed: Tensor
     still_tokens: Tensor
