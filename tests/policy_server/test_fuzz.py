@@ -106,8 +106,8 @@ def targets(contract: Contract) -> dict[str, Target]:
         ),
         "openpi": Target(good=numpy_msgpack.pack(plain), ask=over("/"), **packed),
         "roboarena": Target(good=numpy_msgpack.pack(droid), ask=over("/roboarena"), **packed),
-        "act": Target(good=once.encode(), **in_json),
-        "act twice": Target(good=json.dumps({"encoded": once}).encode(), **in_json),
+        "act": Target(good=once, **in_json),
+        "act twice": Target(good=numpy_json.dumps({"encoded": once.decode()}), **in_json),
     }
 
 

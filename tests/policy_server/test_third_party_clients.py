@@ -281,7 +281,7 @@ def test_oft_users_get_a_list_of_actions(url: str, contract: Contract) -> None:
         ("{", 400, "not JSON"),
         ("[]", 400, "JSON object"),
         (json.dumps({"encoded": 3}), 400, "encoded"),
-        (json.dumps({"image": "\ud800", "instruction": "x"}), 400, "Unicode"),
+        (json.dumps({"image": "\ud800", "instruction": "x"}), 400, "surrogate"),
         ("[" * 100_000, 400, "at most"),
         ('{"a":' * 2000, 400, "not JSON"),
         (act_body(state=np.zeros(10, complex)), 400, "dtype"),

@@ -114,7 +114,7 @@ def router(gateway: Gateway, settings: EndpointSettings) -> APIRouter:
         done = await infer(gateway, many if chunk else one, fields, caller)
         answer = numpy_json.dumps(list(done.actions) if chunk else done.actions[0])
         if message.double_encoded:
-            answer = numpy_json.dumps(answer)
+            answer = numpy_json.dumps(answer.decode())
         return Response(answer, media_type="application/json")
 
     return routes

@@ -6,13 +6,13 @@ scalar. The double-encoded form is `{"encoded": text}` with the JSON of the mess
 
 from __future__ import annotations
 
-import binascii
-import json
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
+import pybase64
 from numpy.typing import NDArray
 
 from rlco_policy_server.wire.arrays import (
@@ -28,6 +28,8 @@ ACCEPTED = DTYPES | {"|b1": np.dtype(np.bool_)}
 ARRAY_KEYS = {"__numpy__", "dtype", "shape"}
 MAX_MARKS = 4096
 """The most commas, braces and brackets in a message: arrays are base64, which has none."""
+MAX_DEPTH = 8
+"""The most maps and lists inside one another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +40,9 @@ class Message:
     double_encoded: bool
 
 
-def dumps(value: Any) -> str:
+def dumps(value: Any) -> bytes:
     """Return the JSON of `value`, in which arrays may occur."""
-    return json.dumps(value, default=_encode)
+    return orjson.dumps(value, default=_encode)
 
 
 def loads(body: bytes, *, what: str) -> Message:
@@ -58,51 +60,48 @@ def loads(body: bytes, *, what: str) -> Message:
         fields = _parse(inner.encode(), what)
     for key, value in fields.items():
         for text in (key, value) if isinstance(value, str) else (key,):
-            if len(text) > MAX_TEXT_BYTES or not _is_unicode(text):
-                raise WireError(f"{what}: {show(text)} is too long or no valid Unicode")
-    return Message(fields=fields, double_encoded=double)
+            if len(text) > MAX_TEXT_BYTES:
+                raise WireError(f"{what}: {show(text)} is too long")
+    decoded = {key: _decode(value, MAX_DEPTH) for key, value in fields.items()}
+    return Message(fields=decoded, double_encoded=double)
 
 
 def _parse(body: bytes, what: str) -> dict[str, Any]:
     if len(body) > MAX_MESSAGE_BYTES:
         raise WireError(f"{what}: {len(body)} bytes, at most {MAX_MESSAGE_BYTES} are accepted")
-    marks = sum(map(body.count, (b",", b"{", b"[")))
+    characters = np.frombuffer(body, np.uint8)  # faster than body.count
+    marks = sum(int(np.count_nonzero(characters == mark)) for mark in b",{[")
     if marks > MAX_MARKS:
         raise WireError(
             f"{what}: {marks} lists, maps and commas, at most {MAX_MARKS} are accepted; encode "
             "arrays with json-numpy instead of as lists of numbers"
         )
     try:
-        fields = json.loads(body, object_hook=_decode, parse_constant=_no_constant)
-    except WireError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise WireError(f"{what}: not JSON ({str(error)[:200]})") from error
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise WireError(f"{what}: not JSON ({error})") from error
     if not isinstance(fields, dict):
         raise WireError(f"{what}: expected a JSON object, got {show(fields)}")
     return fields
 
 
-def _is_unicode(text: str) -> bool:
-    """Whether `text` has no lone surrogate, which JSON can escape and UTF-8 cannot hold."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _no_constant(name: str) -> Any:
-    raise WireError(f"{name} is no JSON number; send finite numbers")
-
-
 def _encode(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        data = binascii.b2a_base64(value.tobytes(), newline=False)
-        return {"__numpy__": data.decode(), "dtype": value.dtype.str, "shape": value.shape}
+        data = pybase64.b64encode(value.tobytes()).decode()
+        return {"__numpy__": data, "dtype": value.dtype.str, "shape": value.shape}
     raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
 
 
-def _decode(value: dict[str, Any]) -> Any:
-    """Turn the map of an array into it; json calls this for every object, inner first."""
-    if "__numpy__" not in value:
+def _decode(value: Any, depth: int) -> Any:
+    """Turn every map that stands for an array into it."""
+    if not isinstance(value, (dict, list)):
         return value
+    if not depth:
+        raise WireError(f"at most {MAX_DEPTH} lists and maps may be inside one another")
+    if isinstance(value, list):
+        return [_decode(item, depth - 1) for item in value]
+    if "__numpy__" not in value:
+        return {key: _decode(item, depth - 1) for key, item in value.items()}
     if value.keys() != ARRAY_KEYS:
         raise WireError(f"array: expected the keys {sorted(ARRAY_KEYS)}, got {show(list(value))}")
     text, name, shape = value["__numpy__"], value["dtype"], value["shape"]
@@ -124,7 +123,7 @@ def _array(text: Any, dtype: np.dtype[Any], shape: list[int]) -> NDArray[Any]:
     try:
         if not isinstance(text, str):
             raise ValueError(f"{show(text)} is no text")
-        data = binascii.a2b_base64(text, strict_mode=True)
+        data = pybase64.b64decode(text, validate=True)
     except ValueError as error:
         raise WireError(f"array: __numpy__ is not base64 ({error})") from error
     expected = math.prod(shape) * dtype.itemsize
