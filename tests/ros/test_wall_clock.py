@@ -67,10 +67,14 @@ def test_what_is_collected_by_the_wall_clock_can_be_replayed(domain, tmp_path, b
     steps_ns = episode.stamps_ns["step"]
     np.testing.assert_array_equal(np.diff(steps_ns), CONTRACT.period_ns)
     assert abs(steps_ns[0] / 1e9 - path.stat().st_mtime) < 600  # wall-clock stamps
-    # What the guard let through is what the operator asked for, this time.
+    # What the guard let through is what the operator asked for, this time; where a busy machine let
+    # two set-points fall into one period, the episode says so and the steps after carry the rest.
     targets = np.cumsum(episode.actions[:, :3], axis=0)
     asked = episode.extras["operator_target"][:, :3]
-    np.testing.assert_allclose(np.diff(asked, axis=0), np.diff(targets, axis=0), atol=1e-4)
+    shortened = "step_shortened" in episode.metadata.flags
+    off = np.abs((targets - targets[-1]) - (asked - asked[-1])).max()
+    assert off < (3 * CONTRACT.max_translation_m if shortened else 1e-3)
+    assert ("flagged step_shortened" in output) == shortened
     assert [item.name for item in raw_folder(path).iterdir()] == ["000000"]
     code, output = graph("replay", bench=bench, store=path, episode=0)
     assert code == 0, output

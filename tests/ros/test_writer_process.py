@@ -66,8 +66,8 @@ def make(ros, tmp_path):
         item.close()
 
 
-def messages(steps, start_ns=7 * P):
-    """Yield (topic, stamp, serialized message) of an episode that moves 1 mm a step."""
+def messages(steps, start_ns=7 * P, step_m=0.001):
+    """Yield (topic, stamp, serialized message) of an episode that moves `step_m` a step."""
     from rclpy.serialization import serialize_message
     from rlco.nodes import wire
 
@@ -75,8 +75,8 @@ def messages(steps, start_ns=7 * P):
     for step in range(steps):
         stamp = start_ns + step * P
         frame = np.full((spec.source_height, spec.source_width, 3), step, np.uint8)
-        pose = apply_delta(START, [0.001 * step, 0, 0, 0, 0, 0])
-        target = apply_delta(START, [0.001 * (step + 1), 0, 0, 0, 0, 0])
+        pose = apply_delta(START, [step_m * step, 0, 0, 0, 0, 0])
+        target = apply_delta(START, [step_m * (step + 1), 0, 0, 0, 0, 0])
         for topic, message in (
             ("cameras/third_person/image_raw", wire.image_message(frame, "camera", stamp)),
             ("current_pose", wire.stamped_pose(pose, stamp)),
@@ -110,6 +110,22 @@ def test_the_stamp_and_the_type_are_read_from_the_serialized_message(ros):
     assert kinds["image"] == "sensor_msgs/msg/Image"
     assert kinds["p"] == kinds["t"] == "geometry_msgs/msg/PoseStamped"
     assert set(kinds) == set(topics.all)
+
+
+def test_an_episode_beyond_the_contracts_steps_is_kept_flagged_and_told_of(make, tmp_path):
+    writer = make()
+    writer.begin()
+    for topic, stamp, raw in messages(4, step_m=2 * CONTRACT.max_translation_m):
+        writer.offer(topic, stamp, raw)
+    written = writer.finish(metadata(extra={"session": "monday"})).result(60)
+    assert written.flags == ("step_shortened",)
+    assert "flagged step_shortened (4 of 4 steps, the first 0, moved further" in written.warning
+    writer.close()
+    store = EpisodeStore.open(tmp_path / "store", contract=CONTRACT)
+    kept = store.metadata(0)
+    assert kept.flags == written.flags
+    assert kept.extra == {"session": "monday", **written.notes}
+    np.testing.assert_allclose(store.episode(0).actions[:, 0], CONTRACT.max_translation_m)
 
 
 def test_episodes_are_written_and_an_error_costs_only_its_own(make, tmp_path):

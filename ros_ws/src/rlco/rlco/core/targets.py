@@ -77,13 +77,9 @@ class TargetIntegrator:
                 f"refused action {values.tolist()}: expected {ACTION_DIM} finite numbers "
                 "(m, rad, gripper opening). Check the policy and its normalisation."
             )
-        for part, limit in (
-            (slice(0, 3), self._contract.max_translation_m),
-            (slice(3, 6), self._contract.max_rotation_rad),
-        ):
-            length = float(np.linalg.norm(values[part]))
-            if length > limit:
-                values[part] *= limit / length
+        values[:6] = shortened(
+            values[:6], self._contract.max_translation_m, self._contract.max_rotation_rad
+        )
         pose = apply_delta(self.target.T_base_target, values[:6])
         pose[:3, 3] = np.clip(pose[:3, 3], self._low_m, self._high_m)
         opening = min(max(float(values[6]), 0.0), 1.0)
@@ -91,3 +87,13 @@ class TargetIntegrator:
             T_base_target=pose, width_m=opening * self._contract.gripper_max_width_m
         )
         return self._target
+
+
+def shortened(delta: Array, limit_m: float, limit_rad: float) -> Array:
+    """Return a delta `(6,)` whose translation and rotation are no longer than the limits."""
+    result = np.array(delta, float)
+    for part, limit in ((slice(0, 3), limit_m), (slice(3, 6), limit_rad)):
+        length = float(np.linalg.norm(result[part]))
+        if length > limit:
+            result[part] *= limit / length
+    return result

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from rlco.core.gestures import Gestures
 from rlco.core.kinematics import tcp_pose
-from rlco.core.targets import Target
+from rlco.core.targets import Target, shortened
 
 Array = NDArray[np.float64]
 
@@ -243,13 +243,3 @@ def without_dead_band(axes: Array, dead_band: float) -> Array:
     clipped = np.clip(np.nan_to_num(axes), -1.0, 1.0)
     beyond = np.maximum(np.abs(clipped) - dead_band, 0.0) / (1.0 - dead_band)
     return np.asarray(np.sign(clipped) * beyond, float)
-
-
-def shortened(delta: Array, limit_m: float, limit_rad: float) -> Array:
-    """Return a delta `(6,)` whose translation and rotation are no longer than the limits."""
-    result = np.array(delta, float)
-    for part, limit in ((slice(0, 3), limit_m), (slice(3, 6), limit_rad)):
-        length = float(np.linalg.norm(result[part]))
-        if length > limit:
-            result[part] *= limit / length
-    return result

@@ -327,17 +327,19 @@ class Recorder(ManagedNode):
             self._tell(f"episode not recorded: {error}", cue="not recorded")
             raise
         self._session.commit(success=success)
-        self._rest("success" if success else "failure")
+        if written.warning:
+            self.get_logger().warning(f"episode {written.index}: {written.warning}")
+        self._rest("success" if success else "failure", written.warning)
         return written
 
-    def _rest(self, word: str) -> None:
-        """Say what comes after an episode."""
-        if self._session.state is State.COMPLETE:
-            self._tell("session complete", cue="session complete")
-        elif self._session.state is State.RESETTING:
-            self._tell(f"{word}; reset the scene", cue=f"{word}, reset the scene")
-        else:
-            self._tell(word, cue=word)
+    def _rest(self, word: str, warning: str = "") -> None:
+        """Say what comes after an episode; the cue names no more than that it was flagged."""
+        states = {State.COMPLETE: "session complete", State.RESETTING: f"{word}, reset the scene"}
+        words = states.get(self._session.state, word)
+        self._tell(
+            f"{words}; {warning}" if warning else words,
+            cue=f"{words}, flagged" if warning else words,
+        )
         self._say_ready()
 
     def _arrived(self, last_ns: int) -> bool:

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -33,6 +33,16 @@ class Written:
     index: int
     steps: int
     flags: tuple[str, ...]
+    notes: dict[str, str] = field(default_factory=dict)
+    """Flag -> what a person should know about it."""
+
+    @property
+    def warning(self) -> str:
+        """What a person should look at; "" where nothing was flagged."""
+        told = [
+            f"{flag} ({self.notes[flag]})" if flag in self.notes else flag for flag in self.flags
+        ]
+        return f"flagged {', '.join(told)}" if told else ""
 
 
 class WriterDiedError(OSError):
@@ -201,6 +211,7 @@ class EpisodeWriter:
                         index=written["index"],
                         steps=written["steps"],
                         flags=tuple(written["flags"]),
+                        notes=written["notes"],
                     )
                 )
 

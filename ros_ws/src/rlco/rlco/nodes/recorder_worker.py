@@ -170,7 +170,11 @@ class Worker:
                 self._recording.streams, self._settings.contract, last_ns=order["last_ns"]
             )
             episode = Episode(
-                metadata=replace(metadata, flags=(*metadata.flags, *built.flags)),
+                metadata=replace(
+                    metadata,
+                    flags=(*metadata.flags, *built.flags),
+                    extra={**metadata.extra, **built.notes},
+                ),
                 images=built.images,
                 state=built.state,
                 actions=built.actions,
@@ -187,7 +191,9 @@ class Worker:
         finally:
             self._drop()
         flags = list(episode.metadata.flags)
-        self._say(written={"index": index, "steps": len(episode), "flags": flags})
+        self._say(
+            written={"index": index, "steps": len(episode), "flags": flags, "notes": built.notes}
+        )
 
     def _say(self, **words: Any) -> None:
         self._link.send_bytes(json.dumps(words).encode())
