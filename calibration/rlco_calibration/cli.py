@@ -10,7 +10,9 @@ from typing import Annotated
 import numpy as np
 import tyro
 from rlco_datasets import spec
+from rlco_datasets.contract import ContractMismatchError
 from rlco_datasets.initial_condition import ConditionList
+from rlco_datasets.store import StoreError
 
 from rlco_calibration import describe
 from rlco_calibration.errors import CalibrationError
@@ -101,6 +103,12 @@ def main() -> None:
     command: Command = tyro.cli(Command, prog="rlco-calibrate", description=__doc__)
     try:
         command.run()
-    except (spec.SpecError, TwinError, CalibrationError) as error:
+    except (
+        spec.SpecError,
+        TwinError,
+        CalibrationError,
+        StoreError,
+        ContractMismatchError,
+    ) as error:
         print(f"rlco-calibrate: {error}", file=sys.stderr)
         raise SystemExit(2) from error

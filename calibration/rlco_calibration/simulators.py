@@ -6,6 +6,7 @@ robot PC can calibrate cameras without a simulator.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Protocol
 
@@ -13,11 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 from rlco_datasets.contract import Contract
 
+from rlco_calibration.demonstration import Replayed
 from rlco_calibration.errors import CalibrationError
-from rlco_calibration.recording import Simulator
+from rlco_calibration.recording import Recording, Simulator
 from rlco_calibration.twin import Twin
 
 GROUP = "rlco.simulators"
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What a camera of a twin sees: frame `(H, W, 3)` RGB, and `(H, W)` labels of `outline`."""
+
+    frame: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
 
 
 class TwinSimulator(Simulator, Protocol):
@@ -27,10 +37,15 @@ class TwinSimulator(Simulator, Protocol):
     def substep_s(self) -> float:
         """The grid of delays that the simulation tells apart."""
 
-    def picture(
-        self, twin: Twin, camera: str, T_base_tcp: NDArray[np.float64]
-    ) -> NDArray[np.uint8]:
-        """Return a camera's frame `(H, W, 3)` RGB of the twin with the arm at a pose."""
+    def view(self, twin: Twin, camera: str, T_base_tcp: NDArray[np.float64]) -> View:
+        """Return what a camera of the twin sees with the arm at a pose."""
+
+    def demonstrate(self, twin: Twin, demonstration: Recording) -> Replayed:
+        """Return what the twin does with a demonstration's commands, and whether that solves it.
+
+        After the last command the arm is held where it is for a moment, so that what is to come to
+        rest does; the track ends with the last command.
+        """
 
 
 def simulator(contract: Contract) -> TwinSimulator:

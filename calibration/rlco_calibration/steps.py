@@ -10,7 +10,8 @@ from rlco_datasets.contract import BUILT_IN, Contract, load_contract
 
 from rlco_calibration import board_pdf, describe
 from rlco_calibration.board import Board, measured
-from rlco_calibration.check import Thresholds, check
+from rlco_calibration.check import PAGE, check
+from rlco_calibration.check_limits import Thresholds
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.intrinsics import compare
 from rlco_calibration.lens import Lens
@@ -156,10 +157,10 @@ class Factory:
 class Check:
     """The gate before training: does the twin look and move like the bench?
 
-    Goes in: a calibration's folder with twin.yaml. Comes out: check.html in the folder (overlays
-    of real frames and the twin's, to look at in a browser), and a verdict for every item; exit
-    status 1 if one fails.
-    Example: rlco-calibrate check --folder runs/calibration
+    Goes in: a calibration's folder with twin.yaml, and stores of real demonstrations to replay in
+    the twin. Comes out: check.html in the folder (overlays of real frames and the twin's, plots of
+    the replays, to look at in a browser), and a verdict for every item; exit status 1 if one fails.
+    Example: rlco-calibrate check --folder runs/calibration --demos runs/real.zarr
     """
 
     folder: Path
@@ -168,6 +169,10 @@ class Check:
     """The twin to check; the folder's twin.yaml if not given."""
     contract: str = "franka_compact"
     """Name of a built-in contract, or path of a contract YAML."""
+    demos: tuple[Path, ...] = ()
+    """Stores of real demonstrations."""
+    demos_of_each_task: int = 10
+    """How many of each task are replayed, spread over each store."""
     thresholds: Path | None = None
     """YAML of thresholds; the built-in ones if not given."""
 
@@ -176,9 +181,17 @@ class Check:
         twin: Twin = load_twin(self.twin or self.folder / "twin.yaml")
         limits = Thresholds() if self.thresholds is None else spec.load(Thresholds, self.thresholds)
         contract = contract_named(self.contract)
-        verdicts = check(self.folder, twin, contract, simulator(contract), limits)
+        verdicts = check(
+            self.folder,
+            twin,
+            contract,
+            simulator(contract),
+            limits,
+            demos=self.demos,
+            demos_of_each_task=self.demos_of_each_task,
+        )
         for verdict in verdicts:
             print(verdict)
-        print(f"{self.folder / 'check.html'}: look at the overlays")
+        print(f"{self.folder / PAGE}: look at the overlays and the replays")
         if any(verdict.level == "fail" for verdict in verdicts):
             raise SystemExit(1)

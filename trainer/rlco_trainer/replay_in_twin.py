@@ -11,8 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from rlco_calibration.demonstration import Replayed
 from rlco_calibration.initial_states import sample
+from rlco_calibration.outline import ARM, MOVABLE, SURROUNDINGS
 from rlco_calibration.recording import Recording, Track
+from rlco_calibration.simulators import View
 from rlco_calibration.twin import Twin
 from rlco_datasets.contract import Contract
 
@@ -22,26 +25,31 @@ Array = NDArray[np.float64]
 Job = tuple[Twin, Recording]
 
 SETTLE_PERIODS = 10
+ARM_LINKS = "panda_"
 
 
-def replay(contract: Contract, twin: Twin, recording: Recording) -> Track:
-    """Return what a twin does with the commands of a recording.
+def replay(scene: TwinScene, recording: Recording) -> tuple[Track, Array]:
+    """Return what a scene does with the commands of a recording: track, openings `(N,)` m.
 
     Raises:
-        ValueError: if the twin cannot be put into the recording's start.
+        ValueError: if the scene cannot be put into the recording's start.
     """
-    scene = TwinScene(twin, contract, recording.initial.task, images="none")
     scene.reset(recording.initial)
-    poses, objects = [], []
+    poses, objects, widths_m = [], [], []
     for target, width_m in zip(recording.targets, recording.widths_m, strict=True):
-        opening = float(np.clip(width_m / contract.gripper_max_width_m, 0.0, 1.0))
-        scene.step_to(target, opening)
+        scene.step_to(target, _opening(scene, width_m))
         poses.append(scene.T_base_tcp)
         objects.append(scene.object_poses())
-    return Track(
+        widths_m.append(scene.gripper_width_m)
+    track = Track(
         T_base_tcp=np.stack(poses),
         objects={name: np.stack([seen[name] for seen in objects]) for name in sorted(objects[0])},
     )
+    return track, np.array(widths_m)
+
+
+def _opening(scene: TwinScene, width_m: float) -> float:
+    return float(np.clip(width_m / scene.contract.gripper_max_width_m, 0.0, 1.0))
 
 
 class TwinSimulator:
@@ -50,6 +58,7 @@ class TwinSimulator:
     def __init__(self, contract: Contract) -> None:
         """Take the contract of the twins and recordings."""
         self._contract = contract
+        self._shown: TwinScene | None = None
 
     @property
     def substep_s(self) -> float:
@@ -58,15 +67,38 @@ class TwinSimulator:
 
     def __call__(self, jobs: Sequence[Job]) -> list[Track]:
         """Replay every job."""
-        return [replay(self._contract, twin, recording) for twin, recording in jobs]
+        return [
+            replay(self._scene(twin, recording.initial.task), recording)[0]
+            for twin, recording in jobs
+        ]
 
-    def picture(self, twin: Twin, camera: str, T_base_tcp: Array) -> NDArray[np.uint8]:
-        """Return a camera's full frame of the twin, the tool at a pose."""
+    def _scene(self, twin: Twin, task: str) -> TwinScene:
+        return TwinScene(twin, self._contract, task, images="none")
+
+    def demonstrate(self, twin: Twin, demonstration: Recording) -> Replayed:
+        """Return what the twin does with a demonstration's commands; see the protocol."""
+        scene = self._scene(twin, demonstration.initial.task)
+        track, widths_m = replay(scene, demonstration)
+        succeeded = scene.status().success
+        for _ in range(SETTLE_PERIODS):
+            opening = _opening(scene, float(demonstration.widths_m[-1]))
+            scene.step_to(demonstration.targets[-1], opening)
+            succeeded = succeeded or scene.status().success
+        return Replayed(track=track, widths_m=widths_m, succeeded=succeeded)
+
+    def view(self, twin: Twin, camera: str, T_base_tcp: Array) -> View:
+        """Return a camera's full frame of the twin, the tool at a pose, and what is where in it."""
         task = twin.tasks[0].name
+        if self._shown is None or self._shown.twin.id != twin.id:
+            self._shown = TwinScene(twin, self._contract, task, images="source")
+        scene = self._shown
         initial = sample(twin, task, np.random.default_rng(0), "picture")
-        scene = TwinScene(twin, self._contract, task, images="source")
         x, y, z = T_base_tcp[:3, 3].tolist()
         scene.reset(replace(initial, tcp_position_m=(x, y, z)))
         for _ in range(SETTLE_PERIODS):
             scene.step_to(T_base_tcp, 1.0)
-        return scene.source_frame(camera)
+        frame = scene.source_frame(camera)
+        labels = np.full(frame.shape[:2], SURROUNDINGS, np.uint8)
+        for name, mask in scene.source_entities(camera).items():
+            labels[mask] = ARM if name.startswith(ARM_LINKS) else MOVABLE
+        return View(frame=frame, labels=labels)

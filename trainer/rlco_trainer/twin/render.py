@@ -83,6 +83,11 @@ class Renderer:
             entity.set_pose(poses[name])
         self._scene.update_render()
 
+    @property
+    def ids(self) -> dict[str, int]:
+        """The number of every link and object in `Camera.entities`."""
+        return {name: int(entity.per_scene_id) for name, entity in self._entities.items()}
+
     def _add(self, visuals: list[Any]) -> Any:
         body = sapien.render.RenderBodyComponent()
         for shape in visuals:
@@ -130,6 +135,16 @@ class Camera:
             cv2.remap(frame, *self._maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
             np.uint8,
         )
+
+    def entities(self) -> NDArray[np.int16]:
+        """Return `(H, W)`: which entity (`Renderer.ids`) each pixel shows, as last posed."""
+        self._component.take_picture()
+        seen = np.ascontiguousarray(self._component.get_picture("PositionSegmentation")[..., 3])
+        if self._maps is None:
+            return np.asarray(seen, np.int16)
+        # Fixed-point maps are cut off, not rounded, where pixels are not mixed.
+        u, v = cv2.convertMaps(self._maps[0], self._maps[1], cv2.CV_32FC1)
+        return np.asarray(cv2.remap(seen, u, v, cv2.INTER_NEAREST), np.int16)
 
 
 def add_noise(frame: UInt8Image, std: float, rng: np.random.Generator) -> UInt8Image:

@@ -183,6 +183,13 @@ class TwinScene:
         self._pose_renderer()
         return self._renderer.source_frame(camera, self._rng)
 
+    def source_entities(self, camera: str) -> dict[str, NDArray[np.bool_]]:
+        """Return masks `(H, W)` of a camera's full frame: where each link and object is seen."""
+        if self._renderer is None:
+            raise RuntimeError('this scene was built with images="none" and has no cameras')
+        self._pose_renderer()
+        return self._renderer.source_entities(camera)
+
     def status(self) -> TaskStatus:
         """Return how far the episode has come."""
         held_s = self._solved_steps * self.contract.period_s
@@ -314,11 +321,19 @@ class SceneRenderer:
 
     def source_frame(self, name: str, rng: np.random.Generator) -> UInt8Image:
         """Return a full frame of a camera of the twin, sensor noise included."""
+        return add_noise(self._full(name).picture(), self._twin.camera(name).noise_std, rng)
+
+    def source_entities(self, name: str) -> dict[str, NDArray[np.bool_]]:
+        """Return where each link and object is seen in a full frame, `(H, W)` each."""
+        seen = self._full(name).entities()
+        return {entity: seen == number for entity, number in self._renderer.ids.items()}
+
+    def _full(self, name: str) -> Camera:
         model = self._twin.camera(name)
         if name not in self._source:
             size = (model.width, model.height)
             self._source[name] = self._renderer.camera(model, size, model.intrinsics)
-        return add_noise(self._source[name].picture(), model.noise_std, rng)
+        return self._source[name]
 
 
 def task_models(twin: Twin, task: Task) -> tuple[tuple[ObjectModel, ...], tuple[Drawer, ...]]:
