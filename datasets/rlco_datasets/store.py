@@ -19,12 +19,12 @@ import contextlib
 import errno
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rlco_datasets.closing import Closing
 from rlco_datasets.contract import Contract, require_same_contract
 from rlco_datasets.durable import FileLock, LockedError
 from rlco_datasets.episode import Episode, EpisodeError, EpisodeMetadata, check_episode
@@ -49,7 +49,7 @@ __all__ = ["Episode", "EpisodeError", "EpisodeMetadata", "EpisodeStore", "StoreE
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class EpisodeStore:
+class EpisodeStore(Closing):
     """Episodes of one contract in one folder. Open it with `create` or `open`."""
 
     recovered: Tail | None = None
@@ -134,17 +134,6 @@ class EpisodeStore:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-
-    def __enter__(self) -> EpisodeStore:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __len__(self) -> int:
         return len(self._folder.ends)

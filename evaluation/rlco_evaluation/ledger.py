@@ -15,10 +15,10 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from rlco_datasets import spec
+from rlco_datasets.closing import Closing
 
 from rlco_evaluation import chain
 from rlco_evaluation.records import NO_MILESTONE, Event, Header, TrialRecord
@@ -30,7 +30,7 @@ class LedgerError(ValueError):
     """A ledger is damaged, belongs to another study, is in use, or a record does not fit it."""
 
 
-class Ledger:
+class Ledger(Closing):
     """The record of one study's trials.
 
     Open it with `Ledger.open`; use it as a context manager, or `close` it. One process may append
@@ -246,17 +246,6 @@ class Ledger:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _planned(self, index: int) -> Trial:
         if self.study is None or not self._writable:

@@ -58,12 +58,12 @@ def test_the_client_gets_checked_actions(url: str, contract: Contract) -> None:
     assert replies[0].infer_ms >= 0
 
 
-def test_the_documents_ten_lines_work(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+def test_the_readmes_ten_lines_work(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert "http://127.0.0.1:8000" in code
     code = code.replace("http://127.0.0.1:8000", url).replace("timeout_s=0.5", "timeout_s=30")
-    exec(compile(code, "serving.md", "exec"), {})
+    exec(compile(code, "README.md", "exec"), {})
     assert "checkpoint0" in capsys.readouterr().out
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rlco_datasets.closing import Closing
 from rlco_datasets.contract import Contract
 from websockets.exceptions import InvalidURI
 
@@ -26,7 +26,7 @@ MakeFrame = Callable[[float], str | bytes | None]
 """What to send, from the deadline on the client's clock; None: only connect."""
 
 
-class PolicyClient:
+class PolicyClient(Closing):
     """A connection to one policy server; not for use from several threads at once.
 
     A connection that broke (the server restarted, the cable was pulled) is opened again by the next
@@ -150,19 +150,6 @@ class PolicyClient:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-    def __enter__(self) -> Self:
-        """Return the client itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the connection."""
-        self.close()
 
     def _call(self, frame: MakeFrame) -> str | bytes:
         """Return the answer to `frame(deadline)`, complete before the deadline."""

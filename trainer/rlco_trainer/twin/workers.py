@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rlco_calibration.twin import Twin
+from rlco_datasets.closing import Closing
 from rlco_datasets.contract import Contract
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ OBJECT_STORE_BYTES = 256 * 1024**2
 EPISODES_PER_TASK = 4
 
 
-class WorkerPool:
+class WorkerPool(Closing):
     """`workers` Ray actors, each with a `TwinBatch` of `scenes` scenes. Use it in a `with`.
 
     With no `address`, Ray runs on this machine only, bound to loopback, without a dashboard, and
@@ -132,19 +132,6 @@ class WorkerPool:
             WorkerPool._started_here -= 1
             if WorkerPool._started_here == 0:
                 self._ray.shutdown()
-
-    def __enter__(self) -> WorkerPool:
-        """Return the pool."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the pool."""
-        self.close()
 
 
 class _Worker:
