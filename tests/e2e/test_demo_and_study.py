@@ -19,7 +19,7 @@ def run(*words: object) -> str:
         [str(word) for word in words],
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1150,
         check=False,
         cwd=ROOT,
     )
