@@ -150,10 +150,13 @@ def load_bench(name: str) -> Bench:
         )
         for camera in bench.cameras
     )
+    key = bench.policy.api_key_file
+    policy = replace(bench.policy, api_key_file=str(here / Path(key).expanduser()) if key else "")
     return replace(
         bench,
         contract=absolute(bench.contract),
         twin=absolute(bench.twin),
         lab=lab,
         cameras=cameras,
+        policy=policy,
     )

@@ -21,6 +21,7 @@ from rlco_msgs.srv import StartPolicy
 from rlco_policy_server.client import PolicyClient, PolicyServerError
 from std_srvs.srv import Trigger
 
+from rlco.api_key import read_api_key
 from rlco.core.driver import Ahead, Observed, PolicyDriver
 from rlco.core.latency import MotionWatch, summary_ms
 from rlco.core.scheduler import ChunkError, scheduler_for
@@ -48,6 +49,7 @@ class Policy(ManagedNode):
         self.autostart = self._parameters.autostart
         self._active = False
         self._contract = contract_named(self._parameters.contract)
+        self._api_key = read_api_key(self._parameters.api_key_file)
         self._commander = Commander(self, "policy")
         self._client: PolicyClient | None = None
         self._driver: PolicyDriver | None = None
@@ -99,7 +101,10 @@ class Policy(ManagedNode):
         try:
             if self._client is None:
                 self._client = PolicyClient(
-                    self._parameters.server, self._contract, timeout_s=self._parameters.timeout_s
+                    self._parameters.server,
+                    self._contract,
+                    timeout_s=self._parameters.timeout_s,
+                    api_key=self._api_key,
                 )
             else:
                 self._client.metadata()

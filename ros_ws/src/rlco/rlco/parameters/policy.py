@@ -16,6 +16,11 @@ class PolicySettings(Parameters):
     """What a bench says about policies."""
 
     server: str = parameter("", "URL of the policy server, e.g. http://127.0.0.1:8000.")
+    api_key_file: str = parameter(
+        "",
+        "File with the server's key for this bench, readable by its user alone; empty: the "
+        "environment variable RLCO_API_KEY, or no key.",
+    )
     timeout_s: float = parameter(
         5.0, "A server that takes longer (s) to answer is down.", low=0.01, high=600.0
     )
