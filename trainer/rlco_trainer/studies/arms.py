@@ -6,8 +6,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 StudyName = Literal[
-    "main-table", "sim-init", "data-efficiency", "alpha", "beta", "real-data-ablation"
+    "main-table",
+    "sim-init",
+    "data-efficiency",
+    "alpha",
+    "beta",
+    "real-data-ablation",
+    "generalisation",
+    "calibration",
 ]
+Bench = Literal["", "recovered", "uncalibrated"]
+"""The twin that an arm trains in: the study's; what calibrating the lab gave; that made wrong."""
+Test = Literal["", "unseen objects", "unseen starts"]
+"""What policies are tried on: what they were trained for, or what they never met."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +50,15 @@ class Arm:
     """Place on the figure's axis, where the study has one."""
     series: str = ""
     """Line of the figure, where the study has an axis."""
+    bench: Bench = ""
+    """The twin that sim demonstrations come from and stage II runs in."""
 
     @property
     def stage1_folder(self) -> str:
         """Return the name of the stage I run."""
         real = "" if self.alpha == 1 else f"-real{self.real_demos}"
-        return f"stage1-alpha{self.alpha:g}{real}"
+        bench = f"-in-{self.bench}" if self.bench else ""
+        return f"stage1-alpha{self.alpha:g}{real}{bench}"
 
     @property
     def folder(self) -> str:
@@ -66,6 +80,13 @@ class Study:
     log_axis: bool = False
     comparisons: tuple[tuple[str, str], ...] = ()
     """Pairs (new, old) of labels whose difference the table states."""
+    tests: tuple[Test, ...] = ("",)
+    """What every policy is tried on, in the twin and in the lab."""
+
+    @property
+    def benches(self) -> tuple[Bench, ...]:
+        """The twins that its arms train in."""
+        return tuple(dict.fromkeys(arm.bench for arm in self.arms))
 
 
 def study(name: StudyName, *, real_demos: int, alpha: float, beta: float) -> Study:
@@ -169,4 +190,39 @@ def study(name: StudyName, *, real_demos: int, alpha: float, beta: float) -> Stu
             arms=arms,
             comparisons=(("both stages", "stage I only"), ("both stages", "none")),
         )
+    if name == "generalisation":
+        return Study(
+            title="Success rate on what was trained for and on what was never met",
+            arms=(real_only, sft, rl_co),
+            comparisons=pairs,
+            tests=("", "unseen objects", "unseen starts"),
+        )
+    if name == "calibration":
+        return _calibration(real_demos=real_demos, alpha=alpha, beta=beta)
     raise ValueError(f"no study {name!r}")
+
+
+def _calibration(*, real_demos: int, alpha: float, beta: float) -> Study:
+    """Does it matter that the twin was measured? With real demonstrations, and without any."""
+    arms, pairs = [], []
+    for label, share, weight in (("RL-Co", alpha, beta), ("no real data", 1.0, 0.0)):
+        in_bench: tuple[tuple[Bench, str], ...] = (
+            ("recovered", f"{label}, recovered twin"),
+            ("uncalibrated", f"{label}, uncalibrated twin"),
+        )
+        arms += [
+            Arm(
+                label=name,
+                alpha=share,
+                real_demos=real_demos,
+                stage2=Reinforce(beta=weight),
+                bench=bench,
+            )
+            for bench, name in in_bench
+        ]
+        pairs.append((in_bench[0][1], in_bench[1][1]))
+    return Study(
+        title="Trained in the twin that calibration recovered, and in an uncalibrated one",
+        arms=tuple(arms),
+        comparisons=tuple(pairs),
+    )

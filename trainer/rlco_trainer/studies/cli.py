@@ -51,13 +51,15 @@ class StudyCommand:
         for number in self.seeds:
             print(f"\n==== {self.name}, seed {number}", flush=True)
             seed = Seed(self.out / f"seed-{number}", self.sizes, number)
-            seed.collect()
+            seed.collect(chosen.benches, chosen.tests)
             for arm in chosen.arms:
                 seed.train(arm)
-                seed.evaluate_in_twin(arm)
+                for test in chosen.tests:
+                    seed.evaluate_in_twin(arm, test)
             if self.sizes.trials > 0:
-                seed.evaluate_in_lab(self.name, chosen.arms)
-            rows += rows_of(self.name, chosen.arms, seed)
+                for test in chosen.tests:
+                    seed.evaluate_in_lab(self.name, chosen.arms, test)
+            rows += rows_of(self.name, chosen, seed)
         at = self.out / self.name
         at.mkdir(parents=True, exist_ok=True)
         write_csv(rows, at / "results.csv")

@@ -9,22 +9,28 @@ common.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rlco_calibration.twin import Twin, demo_bench, load_twin
 from rlco_datasets import spec
 from rlco_datasets.contract import franka_compact
 from rlco_evaluation.blinding import Key
 
-from rlco_trainer.studies.arms import Arm, Reinforce
+from rlco_trainer.studies.arms import Arm, Bench, Reinforce, Test
 from rlco_trainer.studies.steps import Steps, command, policy_server, typed
+from rlco_trainer.studies.variations import uncalibrated, unseen_objects, unseen_starts
 
 LAB_SEED, TEST_SEED, TRIAL_SEED = 1000, 50_000, 90_000
 """What is added to a seed, so that labs, test starts and trial starts share nothing."""
 FIRST_DOMAIN, DOMAINS = 10, 40
 """ROS domains of studies; the demo's are others."""
+UNSEEN_SEED = 70_000
+"""Added to a seed for what is unseen."""
+CAPTURES = 30
+"""Captures of the board when a lab is calibrated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,30 +80,37 @@ class Seed:
         self.steps = Steps(folder, spec.to_plain(sizes))
 
     @property
-    def _lab(self) -> Path:
-        return self.folder / "lab" / "hidden.yaml"
-
-    @property
     def _domain(self) -> str:
         return f"domain:={FIRST_DOMAIN + self.seed % DOMAINS}"
 
-    def _store(self, kind: str, task: str) -> Path:
-        return self.folder / f"{kind}-{task}.zarr"
+    def _lab(self, test: Test = "") -> Path:
+        objects = "-unseen-objects" if test == "unseen objects" else ""
+        return self.folder / "lab" / f"hidden{objects}.yaml"
 
-    def _stores(self, kind: str) -> tuple[Path, ...]:
-        return tuple(self._store(kind, task) for task in self.sizes.tasks)
+    def _store(self, kind: str, task: str, bench: Bench = "") -> Path:
+        return self.folder / f"{kind}-{task}{_suffix(bench, '-in-')}.zarr"
 
-    def collect(self) -> None:
-        """Draw the lab; collect and generate demonstrations of every task."""
+    def _stores(self, kind: str, bench: Bench = "") -> tuple[Path, ...]:
+        return tuple(self._store(kind, task, bench) for task in self.sizes.tasks)
+
+    def bench(self, bench: Bench) -> Path:
+        """Return the twin file that arms of a bench train in."""
+        if bench == "recovered":
+            return self.folder / "calibration" / "twin.yaml"
+        return self.folder / "uncalibrated.yaml" if bench == "uncalibrated" else self.sizes.twin
+
+    def _around(self, test: Test) -> Path:
+        """Return the twin file whose objects a test is about."""
+        if test == "unseen objects":
+            return self.folder / "unseen-objects.yaml"
+        return self.sizes.twin
+
+    def collect(self, benches: Sequence[Bench] = ("",), tests: Sequence[Test] = ("",)) -> None:
+        """Draw the lab; collect and generate demonstrations of every task; make what is tried."""
         sizes = self.sizes
-        draw = {"twin": sizes.twin, "seed": LAB_SEED + self.seed, "gap": sizes.gap}
-        self.steps.run(
-            "lab",
-            "Draw a hidden lab",
-            command("rlco-lab", "draw", **draw, out=self._lab),
-        )
+        self._draw_lab("")
         for task in sizes.tasks:
-            where = (f"twin:={self._lab}", f"measured:={sizes.twin}", f"task:={task}")
+            where = (f"twin:={self._lab()}", f"measured:={sizes.twin}", f"task:={task}")
             amount = (f"episodes:={sizes.collected}", f"seed:={self.seed}", self._domain)
             store = f"store:={self._store('real', task)}"
             self.steps.run(
@@ -105,18 +118,77 @@ class Seed:
                 f"Collect demonstrations of {task} in the lab, over ROS 2",
                 command("rlco-up", "collect", *where, store, *amount),
             )
+        if set(benches) - {""}:
+            self._calibrate()
+        for bench in benches:
+            self._generate(bench)
+        if "unseen objects" in tests:
+            self._write(
+                "unseen-objects",
+                "Make other objects",
+                self._around("unseen objects"),
+                lambda: unseen_objects(self.twin, UNSEEN_SEED + self.seed),
+            )
+            self._draw_lab("unseen objects")
+
+    def _draw_lab(self, test: Test) -> None:
+        draw = {"seed": LAB_SEED + self.seed, "gap": self.sizes.gap, "out": self._lab(test)}
+        self.steps.run(
+            f"lab{_suffix(test)}",
+            "Draw a hidden lab",
+            command("rlco-lab", "draw", twin=self._around(test), **draw),
+        )
+
+    def _generate(self, bench: Bench) -> None:
+        for task in self.sizes.tasks:
             self.steps.run(
-                f"sim-{task}",
-                f"Generate demonstrations of {task} in the twin",
+                f"sim-{task}{_suffix(bench, '-in-')}",
+                f"Generate demonstrations of {task} in the {bench or 'study'}'s twin",
                 command(
                     *("rlco-train", "demos"),
-                    twin=sizes.twin,
+                    twin=self.bench(bench),
                     task=task,
-                    episodes=sizes.sim_demos,
+                    episodes=self.sizes.sim_demos,
                     seed=self.seed,
-                    out=self._store("sim", task),
+                    out=self._store("sim", task, bench),
                 ),
             )
+
+    def _calibrate(self) -> None:
+        """Measure the lab from nothing but its topics; make what was found wrong again.
+
+        A folder of captures that is there already is gone on with.
+        """
+        folder = self.bench("recovered").parent
+        self.steps.run(
+            "calibrate",
+            "Calibrate the lab, over ROS 2",
+            command(
+                *("rlco-up", "calibrate", f"twin:={self._lab()}", f"measured:={self.sizes.twin}"),
+                *(f"folder:={folder}", "automatic:=true", "steps:=captures,motions,pushes"),
+                *(f"captures:={CAPTURES}", self._domain),
+            ),
+            command(
+                *("rlco-calibrate", "walk"),
+                folder=folder,
+                twin=self.sizes.twin,
+                steps=("cameras", "arm", "friction", "twin"),
+            ),
+        )
+        self._write(
+            "uncalibrated",
+            "Make the twin of a bench that nobody measured",
+            self.bench("uncalibrated"),
+            lambda: uncalibrated(load_twin(self.bench("recovered")), self.seed),
+        )
+
+    def _write(self, name: str, title: str, path: Path, make: Callable[[], Any]) -> None:
+        """Make a file, unless that is done already."""
+        if name not in self.steps:
+            print(f"\n== {title}: {path}", flush=True)
+            started_s = time.monotonic()
+            spec.save(make(), path)
+            self.steps.finish(name, [], time.monotonic() - started_s)
 
     def train(self, arm: Arm) -> Path:
         """Train an arm, as far as that is not done; return its checkpoint."""
@@ -129,7 +201,7 @@ class Seed:
                 *("rlco-train", "stage1"),
                 real=real,
                 real_limit=arm.real_demos if real else None,
-                sim=self._stores("sim") if arm.alpha > 0 else None,
+                sim=self._stores("sim", arm.bench) if arm.alpha > 0 else None,
                 alpha=arm.alpha,
                 balance="tasks",
                 steps=sizes.stage1_steps,
@@ -151,7 +223,7 @@ class Seed:
             command(
                 *("rlco-train", "stage2"),
                 init=start,
-                twin=sizes.twin,
+                twin=self.bench(arm.bench),
                 tasks=sizes.tasks,
                 real=self._stores("real") if stage2.beta > 0 else None,
                 real_limit=arm.real_demos if stage2.beta > 0 else None,
@@ -165,52 +237,54 @@ class Seed:
             ),
         )
 
-    def sim_result(self, arm: Arm, task: str) -> Path:
+    def sim_result(self, arm: Arm, task: str, test: Test = "") -> Path:
         """Return where the twin evaluation of an arm is kept."""
-        return self.folder / "sim" / f"{arm.folder}-{task}.json"
+        return self.folder / "sim" / f"{arm.folder}-{task}{_suffix(test)}.json"
 
-    def evaluate_in_twin(self, arm: Arm) -> None:
-        """Evaluate an arm's policy in the training twin, on starts that training never saw."""
+    def evaluate_in_twin(self, arm: Arm, test: Test = "") -> None:
+        """Evaluate an arm's policy in its training twin, on starts that training never saw."""
         checkpoint = self.folder / arm.folder / "checkpoint"
         (self.folder / "sim").mkdir(exist_ok=True)
         for task in self.sizes.tasks:
-            result = self.sim_result(arm, task)
+            result = self.sim_result(arm, task, test)
+            twin = self._around(test) if test == "unseen objects" else self.bench(arm.bench)
             self.steps.run(
                 result.stem,
-                f"Evaluate {arm.label} on {task} in the twin",
+                f"Evaluate {arm.label} on {test or 'what is known'} of {task} in the twin",
                 command(
                     *("rlco-train", "eval"),
                     checkpoint=checkpoint,
-                    twin=self.sizes.twin,
+                    twin=twin,
                     task=task,
                     episodes=self.sizes.sim_episodes,
                     seed=TEST_SEED + self.seed,
+                    conditions=self._unseen_starts(task, TEST_SEED, self.sizes.sim_episodes)
+                    if test == "unseen starts"
+                    else None,
                     json=result,
                 ),
             )
 
-    def lab_folder(self, name: str, task: str) -> Path:
-        """Return where the lab trials of a study are kept."""
-        return self.folder / "trials" / f"{name}-{task}"
+    def _unseen_starts(self, task: str, purpose: int, count: int) -> Path:
+        """Make starts beyond those that were trained, and return their file."""
+        path = self.folder / f"unseen-starts-{task}-{purpose}.yaml"
+        self._write(
+            path.stem,
+            f"Draw {count} unseen starts of {task}",
+            path,
+            lambda: unseen_starts(self.twin, task, count, purpose + self.seed),
+        )
+        return path
 
-    def evaluate_in_lab(self, name: str, arms: Sequence[Arm]) -> None:
+    def lab_folder(self, name: str, task: str, test: Test = "") -> Path:
+        """Return where the lab trials of a study are kept."""
+        return self.folder / "trials" / f"{name}-{task}{_suffix(test)}"
+
+    def evaluate_in_lab(self, name: str, arms: Sequence[Arm], test: Test = "") -> None:
         """Run a study's blind, interleaved trials of every task in the lab."""
         for task in self.sizes.tasks:
-            at = self.lab_folder(name, task)
-            conditions = self.folder / "trials" / f"conditions-{task}.yaml"
+            at = self.lab_folder(name, task, test)
             at.parent.mkdir(exist_ok=True)
-            self.steps.run(
-                conditions.stem,
-                f"Draw {self.sizes.trials} starts of {task}",
-                command(
-                    *("rlco-calibrate", "conditions"),
-                    twin=self.sizes.twin,
-                    task=task,
-                    n=self.sizes.trials,
-                    seed=TRIAL_SEED + self.seed,
-                    out=conditions,
-                ),
-            )
             policies = [
                 word
                 for arm in arms
@@ -221,8 +295,8 @@ class Seed:
                 f"Lock the study of {task}",
                 command(
                     *("rlco-eval", "create", *policies),
-                    name=f"{name}-{task}-{self.seed}",
-                    conditions=conditions,
+                    name=f"{at.name}-{self.seed}",
+                    conditions=self._trial_starts(task, test),
                     contract_id=franka_compact().id,
                     instruction=self.twin.task(task).instruction,
                     criterion=f"as the twin's task {task} says, released and at rest",
@@ -232,9 +306,27 @@ class Seed:
                     out=at,
                 ),
             )
-            self._run_trials(at)
+            self._run_trials(at, test)
 
-    def _run_trials(self, at: Path) -> None:
+    def _trial_starts(self, task: str, test: Test) -> Path:
+        if test == "unseen starts":
+            return self._unseen_starts(task, TRIAL_SEED, self.sizes.trials)
+        conditions = self.folder / "trials" / f"conditions-{task}{_suffix(test)}.yaml"
+        self.steps.run(
+            conditions.stem,
+            f"Draw {self.sizes.trials} starts of {task}",
+            command(
+                *("rlco-calibrate", "conditions"),
+                twin=self._around(test),
+                task=task,
+                n=self.sizes.trials,
+                seed=TRIAL_SEED + self.seed,
+                out=conditions,
+            ),
+        )
+        return conditions
+
+    def _run_trials(self, at: Path, test: Test) -> None:
         name = f"trials-{at.name}"
         if name in self.steps:
             return
@@ -247,9 +339,14 @@ class Seed:
         logs = self.folder / "logs"
         with policy_server(serve, ready, logs / f"server-{at.name}.log") as url:
             trials = command(
-                *("rlco-up", "eval", f"twin:={self._lab}", f"measured:={self.sizes.twin}"),
-                *(f"server:={url}", f"study:={at / 'study.yaml'}"),
-                *(f"ledger:={at / 'ledger.jsonl'}", self._domain),
+                *("rlco-up", "eval", f"twin:={self._lab(test)}"),
+                *(f"measured:={self._around(test)}", f"server:={url}"),
+                *(f"study:={at / 'study.yaml'}", f"ledger:={at / 'ledger.jsonl'}", self._domain),
             )
             self.steps.execute(name, trials)
         self.steps.finish(name, [typed(serve), typed(trials)], time.monotonic() - started_s)
+
+
+def _suffix(name: str, before: str = "-") -> str:
+    """Return what a name adds to a file's name: nothing for the usual."""
+    return before + name.replace(" ", "-") if name else ""

@@ -15,7 +15,7 @@ from rlco_evaluation.ledger import Ledger
 from rlco_evaluation.seeds import SeedMean, mean_over_seeds
 from rlco_evaluation.study import Study as LockedStudy
 
-from rlco_trainer.studies.arms import Arm, Study
+from rlco_trainer.studies.arms import Study, Test
 from rlco_trainer.studies.pipeline import Seed
 
 AVERAGE = "average"
@@ -29,7 +29,7 @@ class Row:
     arm: str
     task: str
     place: str
-    """`twin` or `lab`."""
+    """`twin` or `lab`, and after a comma what is unseen there."""
     successes: int
     episodes: int
 
@@ -43,32 +43,40 @@ class UnfinishedError(ValueError):
     """Trials of a study are still to run."""
 
 
-def rows_of(name: str, arms: Sequence[Arm], seed: Seed) -> list[Row]:
+def rows_of(name: str, study: Study, seed: Seed) -> list[Row]:
     """Read one seed's results.
 
     Raises:
         UnfinishedError: if trials are missing.
     """
     rows = []
-    for task in seed.sizes.tasks:
-        for arm in arms:
-            data = json.loads(seed.sim_result(arm, task).read_text(encoding="utf-8"))
-            rows.append(
-                Row(
-                    seed=seed.seed,
-                    arm=arm.label,
-                    task=task,
-                    place="twin",
-                    successes=data["successes"],
-                    episodes=data["episodes"],
+    for test in study.tests:
+        for task in seed.sizes.tasks:
+            for arm in study.arms:
+                result = seed.sim_result(arm, task, test)
+                data = json.loads(result.read_text(encoding="utf-8"))
+                rows.append(
+                    Row(
+                        seed=seed.seed,
+                        arm=arm.label,
+                        task=task,
+                        place=place("twin", test),
+                        successes=data["successes"],
+                        episodes=data["episodes"],
+                    )
                 )
-            )
-        if seed.sizes.trials > 0:
-            rows += _lab_rows(seed.lab_folder(name, task), seed.seed, task)
+            if seed.sizes.trials > 0:
+                at = seed.lab_folder(name, task, test)
+                rows += _lab_rows(at, seed.seed, task, place("lab", test))
     return rows
 
 
-def _lab_rows(at: Path, seed: int, task: str) -> list[Row]:
+def place(where: str, test: Test) -> str:
+    """Return what a row says of where its episodes were, and on what."""
+    return f"{where}, {test}" if test else where
+
+
+def _lab_rows(at: Path, seed: int, task: str, where: str) -> list[Row]:
     study = spec.load(LockedStudy, at / "study.yaml")
     with Ledger.open(at / "ledger.jsonl", study) as ledger:
         result = analyse(study, ledger, spec.load(Key, at / "key.yaml"))
@@ -79,7 +87,7 @@ def _lab_rows(at: Path, seed: int, task: str) -> list[Row]:
             seed=seed,
             arm=policy.label,
             task=task,
-            place="lab",
+            place=where,
             successes=policy.successes,
             episodes=policy.n,
         )
