@@ -17,6 +17,7 @@ from rlco_datasets.store import StoreError
 from rlco_calibration import describe
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.initial_states import sample
+from rlco_calibration.scene_cli import MarkCommand, ObjectCommand, SceneCommand, TasksCommand
 from rlco_calibration.steps import BoardPage, Check, Factory, WalkCommand
 from rlco_calibration.twin import TwinError, load_twin
 
@@ -91,6 +92,10 @@ Command = (
     Annotated[BoardPage, tyro.conf.subcommand("board")]
     | Annotated[WalkCommand, tyro.conf.subcommand("walk")]
     | Annotated[Factory, tyro.conf.subcommand("factory")]
+    | Annotated[ObjectCommand, tyro.conf.subcommand("object")]
+    | Annotated[MarkCommand, tyro.conf.subcommand("mark")]
+    | Annotated[SceneCommand, tyro.conf.subcommand("scene")]
+    | Annotated[TasksCommand, tyro.conf.subcommand("tasks")]
     | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Diff, tyro.conf.subcommand("diff")]

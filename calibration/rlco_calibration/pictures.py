@@ -20,13 +20,15 @@ Array = NDArray[np.float64]
 GOOD, BAD, PLAIN = "#2a78b5", "#c0392b", "#555555"
 
 
-def _page(title: str, columns: int, width: float = 10.0) -> tuple[Figure, list[Any]]:
+def page(title: str, columns: int, width: float = 10.0) -> tuple[Figure, list[Any]]:
+    """Return a figure with a title and `columns` panels beside one another."""
     figure = Figure(figsize=(width, 3.6), layout="constrained")
     figure.suptitle(title, fontsize=11)
     return figure, list(np.atleast_1d(figure.subplots(1, columns)).tolist())
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_page(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; the folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure).print_png(str(path))
 
@@ -35,7 +37,7 @@ def lens(found: Intrinsics, views: Sequence[View], camera: str, path: Path) -> N
     """Draw where corners were in the frame, each view's error, and every model's held-out error."""
     width, height = found.lens.size
     title = f"lens of {camera}: {found.model}, {found.rms_px:.2f} px"
-    figure, (where, error, models) = _page(title, 3)
+    figure, (where, error, models) = page(title, 3)
     pixels = np.concatenate([view.detection.pixels for view in views])
     where.plot(pixels[:, 0], pixels[:, 1], ".", ms=3, color=GOOD)
     where.set(xlim=(0, width), ylim=(height, 0), aspect="equal", title="corners seen")
@@ -45,7 +47,7 @@ def lens(found: Intrinsics, views: Sequence[View], camera: str, path: Path) -> N
     colours = [GOOD if name == found.model else PLAIN for name in names]
     models.barh(names, [found.scores_px[name] for name in names], color=colours)
     models.set(xlabel="px", title="held-out error by model")
-    _save(figure, path)
+    save_page(figure, path)
 
 
 def camera(found: HandEye, views: Sequence[View], name: str, path: Path) -> None:
@@ -53,7 +55,7 @@ def camera(found: HandEye, views: Sequence[View], name: str, path: Path) -> None
     title = (
         f"{name}: position +-{1.96e3 * found.position_std_m.max():.1f} mm, {found.rms_px:.2f} px"
     )
-    figure, (above, error) = _page(title, 2)
+    figure, (above, error) = page(title, 2)
     hands = np.stack([view.T_base_tcp[:3, 3] for view in views])
     above.plot(hands[:, 0], hands[:, 1], "o", ms=4, color=PLAIN, label="hand")
     if found.setup == "eye_to_hand":
@@ -68,22 +70,22 @@ def camera(found: HandEye, views: Sequence[View], name: str, path: Path) -> None
     error.bar(x + 0.2, found.left_out_px, 0.4, color=PLAIN, label="left out")
     error.set(xlabel="capture", ylabel="px", title="reprojection error")
     error.legend(fontsize=8)
-    _save(figure, path)
+    save_page(figure, path)
 
 
 def table(points_m: Array, height_m: float, std_m: float, path: Path) -> None:
     """Draw the touches of the table from above, and their heights."""
-    figure, (above, heights) = _page(f"table: {1000 * height_m:.1f} mm +-{1960 * std_m:.1f} mm", 2)
+    figure, (above, heights) = page(f"table: {1000 * height_m:.1f} mm +-{1960 * std_m:.1f} mm", 2)
     above.scatter(points_m[:, 0], points_m[:, 1], c=points_m[:, 2] * 1000, s=60)
     above.set(aspect="equal", xlabel="x (m)", ylabel="y (m)", title="touches")
     heights.plot((points_m[:, 2] - points_m[:, 2].mean()) * 1000, "o-", color=GOOD)
     heights.set(xlabel="touch", ylabel="mm", title="height, less the mean")
-    _save(figure, path)
+    save_page(figure, path)
 
 
 def motion(recording: Recording, before: Track, after: Track, title: str, path: Path) -> None:
     """Draw a held-out motion: commanded, measured, and replayed with old and new numbers."""
-    figure, panels = _page(title, 3)
+    figure, panels = page(title, 3)
     for axis, panel in enumerate(panels):
         for track, style, label in (
             (recording.targets, ":", "command"),
@@ -95,12 +97,12 @@ def motion(recording: Recording, before: Track, after: Track, title: str, path: 
             panel.plot(track[:, axis, 3] * 1000, style, color=colour, label=label, lw=1)
         panel.set(xlabel="control period", ylabel=f"{'xyz'[axis]} (mm)")
     panels[0].legend(fontsize=8)
-    _save(figure, path)
+    save_page(figure, path)
 
 
 def slides(recordings: Sequence[Recording], tracks: Sequence[Track], path: Path) -> None:
     """Draw how far objects slid in every push, measured and in the twin."""
-    figure, (panel,) = _page("pushes: distance of the object from its start", 1, 6.0)
+    figure, (panel,) = page("pushes: distance of the object from its start", 1, 6.0)
     for recording, track in zip(recordings, tracks, strict=True):
         for name, poses in recording.track.objects.items():
             for source, style, colour in (
@@ -110,4 +112,4 @@ def slides(recordings: Sequence[Recording], tracks: Sequence[Track], path: Path)
                 gone = np.linalg.norm(source[:, :3, 3] - poses[0, :3, 3], axis=-1)
                 panel.plot(gone * 1000, style, color=colour, lw=1)
     panel.set(xlabel="control period", ylabel="mm (black: measured, blue: twin)")
-    _save(figure, path)
+    save_page(figure, path)

@@ -163,15 +163,49 @@ def with_quantities(twin: Twin, measured: Quantities) -> Twin:
     """Return the twin with every identified number in place, its source and uncertainty."""
     for item in measured.quantities:
         if item.identified:
-            twin = with_provenance(
-                with_value(twin, item.name, item.value),
-                Provenance(name=item.name, source=item.source, std=(item.std,)),
-            )
+            twin = with_provenance(with_value(twin, item.name, item.value), _origin(twin, item))
         else:
             twin = with_provenance(
                 twin, Provenance(name=item.name, source=f"kept as it was: {item.source}")
             )
     return twin
+
+
+def _origin(twin: Twin, item: Quantity) -> Provenance:
+    """Return the provenance of a field with one number measured: the other numbers keep theirs."""
+    field, index = _field(item.name)
+    if index is None:
+        return Provenance(name=item.name, source=item.source, std=(item.std,))
+    before = {known.name: known for known in twin.provenance}.get(field)
+    count = len(_value(twin, field))
+    std = list(before.std) if before is not None and len(before.std) == count else [0.0] * count
+    std[index] = item.std
+    sources = [] if before is None else before.source.split(" | ")
+    sources = [text for text in sources if not text.startswith(f"[{index}] ")]
+    source = " | ".join([*sources, f"[{index}] {item.source}"])
+    return Provenance(name=field, source=source, std=tuple(std))
+
+
+def _field(path: str) -> tuple[str, int | None]:
+    """Split `objects.cube.size_m[2]` into the field's path and which of its numbers is meant."""
+    field, bracket, rest = path.partition("[")
+    number = rest.removesuffix("]")
+    if not bracket:
+        return path, None
+    if not (rest.endswith("]") and number.isdigit()):
+        raise CalibrationError(f"{path}: write which number as in objects.cube.size_m[2]")
+    return field, int(number)
+
+
+def _value(twin: Twin, path: str) -> Any:
+    """Return a field's value by its path."""
+    group, *names, field = path.split(".")
+    owner = getattr(twin, group)
+    if names:
+        owner = next((item for item in owner if item.name == names[0]), None)
+        if owner is None:
+            raise CalibrationError(f"the twin has no {path}")
+    return getattr(owner, field)
 
 
 def with_provenance(twin: Twin, *new: Provenance) -> Twin:
@@ -182,19 +216,30 @@ def with_provenance(twin: Twin, *new: Provenance) -> Twin:
 
 
 def with_value(twin: Twin, path: str, value: float) -> Twin:
-    """Set one number, named as `diff` prints it: `table.height_m`, `objects.cube.friction`."""
-    parts = path.split(".")
+    """Set one number, named as `diff` prints it: `table.height_m`, `objects.cube.friction`.
+
+    One of a field's several numbers has its place behind it: `objects.cube.size_m[2]`.
+    """
+    whole, index = _field(path)
+    parts = whole.split(".")
     try:
+        new: Any = value
+        if index is not None:
+            new = list(_value(twin, whole))
+            new[index] = value
+            new = tuple(new)
         if len(parts) == 2:
             group, field = parts
-            return _replaced(twin, group, replace(getattr(twin, group), **{field: value}))
+            return _replaced(twin, group, replace(getattr(twin, group), **{field: new}))
         group, name, field = parts
         items = getattr(twin, group)
         if name not in [item.name for item in items]:
             raise CalibrationError(f"the twin has no {path}")
-        changed = tuple(replace(i, **{field: value}) if i.name == name else i for i in items)
+        changed = tuple(replace(i, **{field: new}) if i.name == name else i for i in items)
         return _replaced(twin, group, changed)
-    except (TypeError, ValueError, AttributeError) as error:
+    except CalibrationError:
+        raise
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise CalibrationError(f"cannot set {path} to {value}: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""The table, the objects and the drawer: by touch, by board, or by ruler."""
+"""The table by touch, and numbers measured by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.estimate import interval
@@ -85,35 +84,12 @@ def table_height(touches: Touches, *, board_m: tuple[float, float] | None = None
     return Quantities(quantities=(quantity,), notes=tuple(notes))
 
 
-def drawer_travel(name: str, closed_m: Array, opened_m: Array) -> Quantities:
-    """Return a drawer's travel from touches of its handle, `(N, 3)` closed and `(M, 3)` open.
-
-    Raises:
-        CalibrationError: if there are not at least two touches of each.
-    """
-    if min(len(closed_m), len(opened_m)) < 2:
-        raise CalibrationError(f"drawer {name!r}: touch the handle at least twice in each position")
-    spread = np.hypot(closed_m.std(axis=0, ddof=1).max(), opened_m.std(axis=0, ddof=1).max())
-    count = min(len(closed_m), len(opened_m))
-    std = float(np.hypot(spread / np.sqrt(count), TOUCH_STD_M))
-    travel = float(np.linalg.norm(opened_m.mean(axis=0) - closed_m.mean(axis=0)))
-    half = float(student.ppf(0.975, 2 * count - 2)) * std
-    quantity = Quantity(
-        name=f"drawers.{name}.travel_m",
-        value=travel,
-        std=std,
-        low=travel - half,
-        high=travel + half,
-        source=f"{len(closed_m)} + {len(opened_m)} touches of the handle, closed and open",
-    )
-    return Quantities(quantities=(quantity,))
-
-
 @dataclass(frozen=True, kw_only=True)
 class RulerEntry:
     """One number by hand: the path of its field in the twin, value, and how well it was read.
 
-    Lengths in metres, masses in kilograms: `objects.cube.mass_kg`, `drawers.drawer.travel_m`.
+    Lengths in metres, masses in kilograms: `objects.cube.mass_kg`, `drawers.drawer.travel_m`; one
+    of several numbers by its place: `objects.cube.size_m[2]`, `drawers.drawer.handle_size_m[0]`.
     """
 
     name: str
@@ -136,7 +112,7 @@ class Ruler:
         """
         found = []
         for entry in self.entries:
-            if entry.name.endswith("_m") and abs(entry.value) > 3:
+            if entry.name.partition("[")[0].endswith("_m") and abs(entry.value) > 3:
                 raise CalibrationError(
                     f"{entry.name}: {entry.value} m is impossible on a bench. Millimetres? Give "
                     "metres."

@@ -18,7 +18,7 @@ from rlco_calibration.lens import Lens
 from rlco_calibration.results import LensResult
 from rlco_calibration.simulators import simulator
 from rlco_calibration.twin import Twin, demo_bench, load_twin
-from rlco_calibration.walk import STEPS, Walk
+from rlco_calibration.walk import OPTIONAL, STEPS, Walk
 
 
 def contract_named(name: str) -> Contract:
@@ -82,8 +82,9 @@ class WalkCommand:
     """Turn what was collected into results, pictures and twin.yaml, step by step; resumable.
 
     Goes in: a folder with captures, touches, motions and pushes, as the robot side's `calibrate`
-    collects them, and the twin to start from. Comes out: results/*.yaml, pictures/*.png and
-    twin.yaml in the same folder. Steps that are solved are not done again, unless --again.
+    collects them (objects, drawers and marks too, where wanted), and the twin to start from. Comes
+    out: results/*.yaml, pictures/*.png and twin.yaml in the same folder. Steps that are solved are
+    not done again, unless --again.
     Example: rlco-calibrate walk --folder runs/calibration --twin bench.yaml
     """
 
@@ -94,7 +95,7 @@ class WalkCommand:
     contract: str = "franka_compact"
     """Name of a built-in contract, or path of a contract YAML."""
     steps: tuple[str, ...] = STEPS
-    """Which steps to do, of: cameras table arm friction twin."""
+    """Which steps to do, of: cameras table objects drawer arm friction tasks twin."""
     again: bool = False
     """Do steps again that are solved already."""
     status: bool = False
@@ -112,6 +113,9 @@ class WalkCommand:
             return
         contract = contract_named(self.contract)
         for step in self.steps:
+            if not walk.wanted(step):
+                print(f"{step}: nothing collected ({OPTIONAL[step]}); the twin keeps its numbers")
+                continue
             if step != "twin" and walk.solved(step) and not self.again:
                 print(f"{step}: solved before (--again solves it again)")
                 continue

@@ -5,6 +5,9 @@
       touches.yaml         touches of the table        (collected)
       motions/*.npz        excitations of the arm      (collected)
       pushes/*.npz         slides of objects           (collected)
+      objects/*.yaml       pictures of objects         (collected, or clicked; optional)
+      drawers/*.yaml       touches of a drawer         (collected; optional)
+      marks/*.yaml         marked start positions      (collected, or clicked; optional)
       ruler.yaml           numbers typed in            (by hand; optional)
       results/*.yaml       one per step
       pictures/*.png       one per step
@@ -20,9 +23,10 @@ from pathlib import Path
 
 from rlco_datasets import spec
 
-from rlco_calibration import handeye, intrinsics, pictures, scene, sysid
+from rlco_calibration import handeye, intrinsics, pictures, scene, scene_steps, sysid
 from rlco_calibration.captures import CaptureFolder
 from rlco_calibration.errors import CalibrationError
+from rlco_calibration.marked_states import MeasuredStates, with_states
 from rlco_calibration.problems import disagreement, examine
 from rlco_calibration.recording import load_all
 from rlco_calibration.results import (
@@ -39,7 +43,10 @@ Say = Callable[[str], None]
 
 LENS_MODEL = "k1k2p1p2"
 """What hand-eye refines: the tangential part too, for it is easily taken for the centre."""
-STEPS = ("cameras", "table", "arm", "friction", "twin")
+STEPS = ("cameras", "table", "objects", "drawer", "arm", "friction", "tasks", "twin")
+OPTIONAL = {"objects": "objects/*.yaml", "drawer": "drawers/*.yaml", "tasks": "marks/*.yaml"}
+"""Steps that are left out where nothing was collected for them: the twin keeps its numbers."""
+SCENE = ("table", "objects", "drawer")
 FRICTION_LOW, FRICTION_HIGH = 0.05, 1.5
 
 
@@ -76,6 +83,10 @@ class Walk:
         ):
             state = "collected" if there.exists() else "not collected yet"
             lines.append(f"{name}: {state}; {self._solved(solved)}")
+        for step, files in OPTIONAL.items():
+            count = len(list(self.folder.glob(files)))
+            state = f"{count} collected" if count else "none collected (optional)"
+            lines.append(f"{files.partition('/')[0]}: {state}; {self._solved(step)}")
         ready = (self.folder / "twin.yaml").is_file()
         lines.append(f"twin.yaml: {'written' if ready else 'not written yet'}")
         return lines
@@ -89,6 +100,10 @@ class Walk:
             names = [f"camera_{folder.name}" for folder in self.captures]
             return bool(names) and all(self.result(name).is_file() for name in names)
         return self.result(step).is_file()
+
+    def wanted(self, step: str) -> bool:
+        """Say whether a step is to be done: one that is not optional, or that was collected for."""
+        return step not in OPTIONAL or any(self.folder.glob(OPTIONAL[step]))
 
     def cameras(self) -> list[CameraResult]:
         """Measure every camera that there are captures of.
@@ -155,12 +170,46 @@ class Walk:
         pictures.table(scene.points(touches), height.value, height.std, self.picture("table"))
         return self._keep("table", found)
 
+    def objects(self) -> Quantities:
+        """Measure the sizes of objects from pictures of them on the table.
+
+        Raises:
+            CalibrationError: if there are none, or naming what is wrong with all of them.
+        """
+        found = scene_steps.objects(self.folder, self.measured(("table",)), self._say)
+        return self._keep("objects", found)
+
+    def drawer(self) -> Quantities:
+        """Measure travel, place, yaw and handle of every drawer that was touched.
+
+        Raises:
+            CalibrationError: if there are no touches, or they contradict one another.
+        """
+        return self._keep("drawer", scene_steps.drawers(self.folder, self.measured(("table",))))
+
+    def tasks(self) -> MeasuredStates:
+        """Fit the initial states of every task that positions were marked for.
+
+        Raises:
+            CalibrationError: if there are no marks, or naming marks that cannot be used.
+        """
+        found = scene_steps.tasks(self.folder, self.measured(("table", "objects", "drawer")))
+        spec.save(found, self.result("tasks"))
+        for states in found.states:
+            for place in states.placements:
+                x, y, yaw = place.x_m, place.y_m, place.yaw_rad
+                self._say(
+                    f"{states.name}: {place.name} x {x[0]:.3f} to {x[1]:.3f}, y {y[0]:.3f} to "
+                    f"{y[1]:.3f} m, yaw {yaw[0]:.2f} to {yaw[1]:.2f} rad"
+                )
+        return found
+
     def arm(self, simulator: TwinSimulator) -> Quantities:
         """Fit the arm's controller to recorded motions."""
         recordings = load_all(self.folder / "motions")
         if not recordings:
             raise CalibrationError(f"{self.folder}/motions: no recordings yet. Collect them first.")
-        twin = self.measured(("table",))
+        twin = self.measured(SCENE)
         found = sysid.fit_arm(twin, recordings, simulator, substep_s=simulator.substep_s)
         before, after = simulator(
             [(twin, recordings[-1]), (with_quantities(twin, found), recordings[-1])]
@@ -174,7 +223,7 @@ class Walk:
         recordings = load_all(self.folder / "pushes")
         if not recordings:
             raise CalibrationError(f"{self.folder}/pushes: no recordings yet. Collect them first.")
-        twin = self.measured(("table", "arm"))
+        twin = self.measured((*SCENE, "arm"))
         parameter = self._friction(twin, set(recordings[0].track.objects))
         found = sysid.fit_friction(twin, parameter, recordings, simulator)
         replayed = simulator([(with_quantities(twin, found), r) for r in recordings])
@@ -210,10 +259,12 @@ class Walk:
         ruler = self.folder / "ruler.yaml"
         if ruler.is_file():
             twin = with_quantities(twin, spec.load(scene.Ruler, ruler).quantities())
-        for name in ("table", "arm", "friction", "drawer"):
+        for name in (*SCENE, "arm", "friction"):
             if self.result(name).is_file():
                 measured = spec.load(Quantities, self.result(name))
                 twin = with_quantities(twin, measured)
+        if self.result("tasks").is_file():
+            twin = with_states(twin, spec.load(MeasuredStates, self.result("tasks")))
         spec.save(twin, self.folder / "twin.yaml")
         self._say(f"{self.folder / 'twin.yaml'}: twin {twin.name} ({twin.id})")
         return twin

@@ -55,15 +55,6 @@ def test_a_board_that_contradicts_the_touches_is_named():
     assert "the board says 12.0 mm" in found.notes[0]
 
 
-def test_a_drawers_travel_is_the_way_of_its_handle():
-    closed = np.array([[0.5, 0.0, 0.1], [0.5001, 0.0, 0.1], [0.4999, 0.0, 0.1]])
-    found = scene.drawer_travel("drawer", closed, closed - [0.12, 0, 0]).quantities[0]
-    assert found.value == pytest.approx(0.12, abs=1e-6)
-    assert found.low < 0.12 < found.high
-    with pytest.raises(CalibrationError, match="at least twice"):
-        scene.drawer_travel("drawer", closed[:1], closed)
-
-
 def test_ruler_numbers_reach_the_twin_with_their_source(tmp_path):
     path = tmp_path / "ruler.yaml"
     path.write_text(
@@ -78,6 +69,20 @@ def test_ruler_numbers_reach_the_twin_with_their_source(tmp_path):
     assert source.std == (0.001,)
 
 
+def test_one_of_a_fields_numbers_is_set_and_the_others_keep_their_uncertainty():
+    before = {item.name: item for item in TWIN.provenance}["objects.cube.size_m"]
+    entries = tuple(
+        scene.RulerEntry(name=f"objects.cube.size_m[{i}]", value=value, std=0.0001, tool=tool)
+        for i, value, tool in ((2, 0.05, "ruler"), (0, 0.03, "ruler"), (2, 0.051, "calipers"))
+    )
+    twin = with_quantities(TWIN, scene.Ruler(entries=entries).quantities())
+    assert twin.object_model("cube").size_m == (0.03, 0.04, 0.051)
+    after = {item.name: item for item in twin.provenance}["objects.cube.size_m"]
+    assert after.std == (0.0001, before.std[1], 0.0001)
+    assert after.source.count("[2]") == 1
+    assert "[2] measured by hand (calipers)" in after.source
+
+
 @pytest.mark.parametrize(
     ("name", "value", "what"),
     [
@@ -85,6 +90,10 @@ def test_ruler_numbers_reach_the_twin_with_their_source(tmp_path):
         ("objects.spoon.mass_kg", 0.1, "no objects.spoon"),
         ("table.colour_of_wood", 1.0, "cannot set"),
         ("objects.cube.mass_kg", -1.0, "cannot set"),
+        ("objects.cube.size_m[2]", 40.0, "Millimetres"),
+        ("objects.cube.size_m[3]", 0.04, "cannot set"),
+        ("objects.cube.size_m[z]", 0.04, "which number"),
+        ("objects.spoon.size_m[0]", 0.04, "no objects.spoon"),
     ],
 )
 def test_impossible_ruler_numbers_are_named(name, value, what):

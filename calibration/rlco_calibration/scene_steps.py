@@ -1,0 +1,271 @@
+"""The steps `objects`, `drawer` and `tasks`: from what a folder holds to numbers and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rlco_datasets import spec
+
+from rlco_calibration import box_depth, box_pixels, drawer, marked_states, scene_pictures
+from rlco_calibration.errors import CalibrationError
+from rlco_calibration.estimate import interval
+from rlco_calibration.marked_states import Marks, MeasuredStates
+from rlco_calibration.objects import (
+    Clicks,
+    ObjectCapture,
+    ObjectFolder,
+    SizeEstimate,
+    Tag,
+    combined,
+)
+from rlco_calibration.results import CameraResult, Quantities, Quantity, with_quantities
+from rlco_calibration.scene_fit import SceneView
+from rlco_calibration.twin import Twin, TwinError
+
+Array = NDArray[np.float64]
+Say = Callable[[str], None]
+
+
+def scene_view(folder: Path, camera: str, twin: Twin) -> SceneView:
+    """Return a camera as measured in this folder, over the table of the twin.
+
+    Raises:
+        CalibrationError: if the camera or the table were not measured, or the camera is on the
+            hand.
+    """
+    path = folder / "results" / f"camera_{camera}.yaml"
+    if not path.is_file():
+        raise CalibrationError(
+            f"camera {camera!r} is not measured yet: do the step `cameras` first"
+        )
+    found = spec.load(CameraResult, path)
+    if found.setup != "eye_to_hand":
+        raise CalibrationError(
+            f"camera {camera!r} moves with the hand: use a picture of a fixed camera"
+        )
+    shared = [*found.position_std_m, *found.rotation_std_rad, *found.lens_std[:4], table_std(twin)]
+    return SceneView(
+        lens=found.lens,
+        T_base_camera=found.pose,
+        table_m=twin.table.height_m,
+        shared_std=np.array(shared),
+    )
+
+
+def table_std(twin: Twin) -> float:
+    """Return the standard uncertainty of the table's height.
+
+    Raises:
+        CalibrationError: if the twin does not state it.
+    """
+    for item in twin.provenance:
+        if item.name == "table.height_m" and item.std:
+            return item.std[0]
+    raise CalibrationError(
+        "how well the table's height is known is not stated: do the step `table` first"
+    )
+
+
+def objects(folder: Path, twin: Twin, say: Say) -> Quantities:
+    """Return the sizes of all boxes that there are captures of, and draw them.
+
+    A capture that cannot be used is named and left out; nothing is deleted.
+
+    Raises:
+        CalibrationError: if there are no captures, or none of an object's can be used.
+    """
+    captures = ObjectFolder(folder / "objects")
+    if not len(captures):
+        raise CalibrationError(f"{captures.path}: no captures of objects yet. Collect them first.")
+    by_object: dict[str, dict[str, ObjectCapture]] = {}
+    for name in captures.names:
+        capture = captures.capture(name)
+        by_object.setdefault(capture.object, {})[name] = capture
+    marked: dict[str, list[Array]] = {}
+    estimates: list[SizeEstimate] = []
+    for name, mine in by_object.items():
+        _require_box(twin, name)
+        found = _by_clicks(folder, twin, name, mine, say, marked)
+        found += _by_tag(folder, twin, captures, name, mine, say)
+        found += _by_depth(folder, twin, captures, name, mine, say)
+        if not found:
+            raise CalibrationError(
+                f"{captures.path}: none of {', '.join(mine)} tells the size of {name!r}"
+            )
+        estimates += found
+    sizes, notes = combined(estimates)
+    frames = {name: captures.frame(name) for name in (*marked, *captures.names)[:3]}
+    scene_pictures.objects(frames, marked, sizes, folder / "pictures" / "objects.png")
+    return Quantities(quantities=tuple(_quantity(item) for item in sizes), notes=tuple(notes))
+
+
+def _require_box(twin: Twin, name: str) -> None:
+    try:
+        model = twin.object_model(name)
+    except TwinError as error:
+        raise CalibrationError(str(error)) from error
+    if model.kind != "box":
+        raise CalibrationError(
+            f"object {name!r} is a {model.kind}: pictures measure boxes. Measure it by hand, in "
+            "ruler.yaml."
+        )
+
+
+def _quantity(item: SizeEstimate) -> Quantity:
+    low, high = interval(item.value_m, item.std_m, item.degrees)
+    return Quantity(
+        name=f"objects.{item.object}.size_m[{item.axis}]",
+        value=item.value_m,
+        std=item.std_m,
+        low=low,
+        high=high,
+        source=item.source,
+    )
+
+
+def _by_clicks(
+    folder: Path,
+    twin: Twin,
+    name: str,
+    captures: Mapping[str, ObjectCapture],
+    say: Say,
+    marked: dict[str, list[Array]],
+) -> list[SizeEstimate]:
+    usable: dict[str, tuple[SceneView, Clicks, float]] = {}
+    for label, capture in captures.items():
+        if capture.clicks is None:
+            continue
+        one = {label: (scene_view(folder, capture.camera, twin), capture.clicks, capture.yaw_rad)}
+        given = np.array([*capture.clicks.table, *capture.clicks.top])
+        try:
+            _, single = box_pixels.box_sizes(name, one)
+        except CalibrationError as error:
+            say(f"left out: {error}")
+            continue
+        marked[label] = [given, given + single[label].errors_px]
+        usable |= one
+    return box_pixels.box_sizes(name, usable)[0] if usable else []
+
+
+def _by_tag(
+    folder: Path,
+    twin: Twin,
+    frames: ObjectFolder,
+    name: str,
+    captures: Mapping[str, ObjectCapture],
+    say: Say,
+) -> list[SizeEstimate]:
+    usable: dict[str, tuple[SceneView, Tag, Array]] = {}
+    for label, capture in captures.items():
+        if capture.tag is None:
+            continue
+        view = scene_view(folder, capture.camera, twin)
+        corners = box_pixels.tag_corners(frames.frame(label), capture.tag)
+        if corners is None:
+            say(
+                f"left out: {label}: marker {capture.tag.number} of {capture.tag.dictionary} is "
+                "not seen. Is it whole in the frame, with a white rim?"
+            )
+            continue
+        one = {label: (view, capture.tag, corners)}
+        try:
+            box_pixels.tag_height(name, one)
+        except CalibrationError as error:
+            say(f"left out: {error}")
+            continue
+        usable |= one
+    return box_pixels.tag_height(name, usable) if usable else []
+
+
+def _by_depth(
+    folder: Path,
+    twin: Twin,
+    frames: ObjectFolder,
+    name: str,
+    captures: Mapping[str, ObjectCapture],
+    say: Say,
+) -> list[SizeEstimate]:
+    boxes = []
+    for label, capture in captures.items():
+        if capture.depth is None:
+            continue
+        view = scene_view(folder, capture.camera, twin)
+        depth, pixel = frames.depth_mm(label), capture.depth.pixel
+        try:
+            boxes.append(box_depth.box_in_depth(label, view, depth, pixel, capture.yaw_rad))
+        except CalibrationError as error:
+            say(f"left out: {error}")
+    return box_depth.estimates(name, boxes) if boxes else []
+
+
+def drawers(folder: Path, twin: Twin) -> Quantities:
+    """Return what the touches of all drawers say, and draw them.
+
+    Raises:
+        CalibrationError: naming the file whose touches cannot be used.
+    """
+    paths = sorted((folder / "drawers").glob("*.yaml"))
+    if not paths:
+        raise CalibrationError(
+            f"{folder / 'drawers'}: no touches of a drawer yet. Collect them first."
+        )
+    found: list[Quantity] = []
+    for path in paths:
+        touches = spec.load(drawer.DrawerTouches, path)
+        try:
+            model = twin.drawer(touches.name)
+            measured = drawer.measure(touches, model, twin.table, table_std(twin))
+            with_quantities(twin, measured.measured)
+        except (CalibrationError, TwinError) as error:
+            raise CalibrationError(f"{path}: {error}") from error
+        scene_pictures.drawer(touches, measured, folder / "pictures" / f"drawer_{touches.name}.png")
+        found += measured.measured.quantities
+    return Quantities(quantities=tuple(found))
+
+
+def tasks(folder: Path, twin: Twin) -> MeasuredStates:
+    """Return the initial states of all tasks with marks, and draw them from above.
+
+    Raises:
+        CalibrationError: naming the file whose marks cannot be used.
+    """
+    paths = sorted((folder / "marks").glob("*.yaml"))
+    if not paths:
+        raise CalibrationError(f"{folder / 'marks'}: no marked positions yet. Collect them first.")
+    states, sources, places = [], {}, {}
+    for path in paths:
+        marks = spec.load(Marks, path)
+
+        def on_table(pixels: Array, camera: str = marks.camera) -> Array:
+            view = scene_view(folder, camera, twin)
+            return view.on_plane(pixels, twin.table.height_m)
+
+        try:
+            at = marked_states.positions(marks, on_table)
+            new = marked_states.fitted(marks, at, twin)
+        except CalibrationError as error:
+            raise CalibrationError(f"{path}: {error}") from error
+        states.append(new)
+        for name in dict.fromkeys(mark.object for mark in marks.marks):
+            mine = [index for index, mark in enumerate(marks.marks) if mark.object == name]
+            places[f"{new.name}/{name}"] = at[mine]
+        sources[new.name] = _source(marks)
+    scene_pictures.marks(
+        places,
+        {item.name: item.placements for item in states},
+        twin.workspace,
+        folder / "pictures" / "tasks.png",
+    )
+    return MeasuredStates(states=tuple(states), sources=sources)
+
+
+def _source(marks: Marks) -> str:
+    clicked = sum(mark.pixel is not None for mark in marks.marks)
+    how = {0: "touched", len(marks.marks): "clicked"}.get(clicked, f"{clicked} of them clicked")
+    return (
+        f"{len(marks.marks)} marked positions, {how}; margin {marks.margin_m * 1000:.0f} mm, "
+        f"{np.degrees(marks.margin_rad):.0f} deg"
+    )
