@@ -76,12 +76,17 @@ def save_policy(
     policy: Policy,
     lineage: Lineage,
     metrics: dict[str, float] | None = None,
+    *,
+    architecture: dict[str, Any] | None = None,
 ) -> str:
-    """Write a checkpoint folder in one step and return its content hash."""
+    """Write a checkpoint folder in one step and return its content hash.
+
+    `architecture` replaces the policy's own: an export refers to the tokenizer in its folder.
+    """
     card = CheckpointCard(
         format_version=FORMAT_VERSION,
         family=policy.family,
-        architecture=policy.architecture(),
+        architecture=policy.architecture() if architecture is None else architecture,
         contract=policy.contract,
         normalisation=policy.normalisation,
         lineage=lineage,
@@ -146,7 +151,8 @@ def load_policy(path: str | os.PathLike[str], contract: Contract | None = None) 
     if contract is not None:
         require_same_contract(contract, card.contract, where=f"checkpoint {path}")
     try:
-        policy = build_policy(card.family, card.contract, card.normalisation, card.architecture)
+        architecture = _with_own_tokenizer(card.architecture, path)
+        policy = build_policy(card.family, card.contract, card.normalisation, architecture)
     except (spec.SpecError, ValueError) as error:
         raise CheckpointError(f"{path / CARD}: {error}") from error
     try:
@@ -158,6 +164,14 @@ def load_policy(path: str | os.PathLike[str], contract: Contract | None = None) 
         ) from error
     load_weights(policy, tensors, where=str(path / WEIGHTS))
     return LoadedCheckpoint(policy=policy.eval(), card=card, checkpoint_id=checkpoint_id(path))
+
+
+def _with_own_tokenizer(architecture: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the architecture with the tokenizer that lies in the checkpoint, if one does."""
+    named = architecture.get("tokenizer", "")
+    if named and (path / named).is_dir():
+        return architecture | {"tokenizer": str(path / named)}
+    return architecture
 
 
 def load_weights(policy: Policy, tensors: dict[str, torch.Tensor], *, where: str) -> None:

@@ -19,6 +19,7 @@ from rlco_trainer.conditions import draw, read_conditions
 from rlco_trainer.data import DataError
 from rlco_trainer.episodes import PolicyPackage
 from rlco_trainer.evaluate import BatchPool, Job, evaluate, write_evaluation
+from rlco_trainer.export import Stored, Weights, export, verify
 from rlco_trainer.film import film
 from rlco_trainer.policies.interface import Policy
 from rlco_trainer.policies.memory import estimate
@@ -233,6 +234,51 @@ class Eval:
             write_evaluation(self.json, result, about)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a checkpoint as a folder that others can check, load and serve.
+
+    In: a checkpoint, or a run's folder. Out: a folder that is a checkpoint too, with contract,
+    normalisation, tokenizer, lineage, and a README with the hashes and how to serve it. With
+    --verify and no --checkpoint, an export that is there is checked.
+    Example: rlco-train export --checkpoint runs/rlco --out runs/rlco-policy --verify
+    """
+
+    out: Path
+    """The folder; an earlier export there is replaced."""
+    checkpoint: Path | None = None
+    """Checkpoint folder, or folder of a run."""
+    weights: Weights = "final"
+    """Of a run: its final, best or last checkpoint, or the running average (EMA) or the raw weights
+    of its last saved state."""
+    precision: Stored = "fp32"
+    """Number format on disk; bf16 halves the file and rounds the weights."""
+    merge: bool = True
+    """Add low-rank adapters to the weights that they adapt; the result is float32 once loaded,
+    twice the memory of adapters on bfloat16 weights."""
+    verify: bool = False
+    """Load the export and compare its actions on fixed inputs; exit status 2 if they differ."""
+
+    def run(self) -> None:
+        """Write it, check it, or both."""
+        if self.checkpoint is None and not self.verify:
+            raise CheckpointError("give --checkpoint to export, or --verify to check --out")
+        if self.checkpoint is not None:
+            identity = export(
+                self.checkpoint,
+                self.out,
+                weights=self.weights,
+                stored=self.precision,
+                merge=self.merge,
+            )
+            print(f"{self.out}: checkpoint {identity}")
+        if self.verify:
+            found = verify(self.out)
+            if not found.passed:
+                raise CheckpointError(f"{self.out}: {found}")
+            print(f"{self.out}: {found}")
+
+
 def _print_memory(checkpoint: str, batch: int) -> None:
     card = read_card(checkpoint)
     if card.family != "compact":
@@ -246,13 +292,14 @@ def _pool_of(twin: Twin, config: Stage2Config, policy: Policy) -> BatchPool:
     )
 
 
-AnyCommand = Init | Demos | Stage1 | Stage2 | Eval | StudyCommand
+AnyCommand = Init | Demos | Stage1 | Stage2 | Eval | Export | StudyCommand
 Command = (
     Annotated[Init, tyro.conf.subcommand("init")]
     | Annotated[Demos, tyro.conf.subcommand("demos")]
     | Annotated[Stage1, tyro.conf.subcommand("stage1")]
     | Annotated[Stage2, tyro.conf.subcommand("stage2")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[StudyCommand, tyro.conf.subcommand("study")]
 )
 USER_ERRORS = (

@@ -29,7 +29,7 @@ FIRST_DOMAIN, DOMAINS = 10, 40
 """ROS domains of studies; the demo's are others."""
 UNSEEN_SEED = 70_000
 """Added to a seed for what is unseen."""
-CAPTURES = 30
+CAPTURES = 20
 """Captures of the board when a lab is calibrated."""
 
 
