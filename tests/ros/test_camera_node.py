@@ -1,8 +1,6 @@
 """The camera node as a process: what it publishes, losing a camera and finding it again."""
 
 import signal
-import sys
-import types
 
 import numpy as np
 import pytest
@@ -136,50 +134,3 @@ def test_settings_that_cannot_be_met_end_the_node_with_a_reason(domain, tmp_path
     with nodes(process):
         assert process.wait() == 2
         assert "parameter 'device' must be set" in process.output
-
-
-def test_the_pose_of_the_optical_frame_goes_to_tf(domain, monkeypatch):
-    import rclpy
-    from geometry_msgs.msg import TransformStamped
-    from rlco.nodes.static_frames import publish_static_frame
-
-    published = []
-
-    class TFMessage:
-        def __init__(self, transforms):
-            published.extend(transforms)
-
-    package, module = types.ModuleType("tf2_msgs"), types.ModuleType("tf2_msgs.msg")
-    module.TFMessage = TFMessage
-    pose = np.eye(4)
-    pose[:3] = [[0, -1, 0, 0.4], [1, 0, 0, 0.5], [0, 0, 1, 0.6]]
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    node = rclpy.create_node("tf", context=context)
-    try:
-        monkeypatch.setitem(sys.modules, "tf2_msgs.msg", None)
-        assert not publish_static_frame(node, "wrist_optical_frame", pose)
-        monkeypatch.setitem(sys.modules, "tf2_msgs", package)
-        monkeypatch.setitem(sys.modules, "tf2_msgs.msg", module)
-        made = []
-        monkeypatch.setattr(
-            node,
-            "create_publisher",
-            lambda kind, topic, qos: made.append(topic) or types.SimpleNamespace(publish=len_zero),
-        )
-        assert publish_static_frame(node, "wrist_optical_frame", pose)
-    finally:
-        node.destroy_node()
-        context.try_shutdown()
-    (transform,) = published
-    assert isinstance(transform, TransformStamped)
-    assert made == ["/tf_static"]
-    assert (transform.header.frame_id, transform.child_frame_id) == ("base", "wrist_optical_frame")
-    turned, moved = transform.transform.rotation, transform.transform.translation
-    assert [moved.x, moved.y, moved.z] == [0.4, 0.5, 0.6]
-    half = np.sqrt(0.5)
-    np.testing.assert_allclose([turned.w, turned.x, turned.y, turned.z], [half, 0, 0, half])
-
-
-def len_zero(message):
-    return None

@@ -32,7 +32,7 @@ from rlco.drivers.camera.make import make_camera
 from rlco.nodes import topics, wire
 from rlco.nodes.diagnostics import Diagnostics
 from rlco.nodes.runtime import NodeError, RlcoNode, declare, main, state_qos
-from rlco.nodes.static_frames import publish_static_frame
+from rlco.nodes.tf import frame_of, publish_static_frame
 from rlco.parameters import CameraSettings
 
 DEPTH = 5
@@ -52,7 +52,7 @@ class CameraNode(RlcoNode):
         self._settings = declare(self, CameraSettings)
         self._stopping = threading.Event()
         name = self._settings.name
-        self._frame_id = wire.optical_frame(name)
+        self._frame_id = frame_of(self, wire.optical_frame(name))
         self._model = self._from_twin()
         self._diagnostics = Diagnostics(self)
         qos = state_qos(lock_step=False, depth=DEPTH)
@@ -62,7 +62,7 @@ class CameraNode(RlcoNode):
         if self._settings.depth:
             self._depth_out = self.create_publisher(Image, topics.depth(name), qos)
         if self._model is not None:
-            publish_static_frame(self, self._frame_id, self._model.T_base_camera)
+            publish_static_frame(self, wire.optical_frame(name), self._model.T_base_camera)
         self._mapping, self._device_clock = ClockMapping(), ""
         self._gaps = FrameGaps(self._settings.rate_hz)
         self._monitor = TopicMonitor(

@@ -7,15 +7,19 @@ guard's last set-points (`StopRamp`) are what bring the arm to rest.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
+from geometry_msgs.msg import PoseStamped
 from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 
 from rlco.drivers.arm.arm import ArmError, ArmHealth
+from rlco.nodes import topics, wire
 from rlco.nodes.runtime import state_qos
+from rlco.nodes.tf import TcpFrame
 from rlco.parameters import ArmSettings
 
 ROBOT_STATE = "franka_robot_state_broadcaster/robot_state"
@@ -69,16 +73,16 @@ class CrispSide:
         self.version = "crisp_controllers over franka_ros2; its log names server and system"
         self.health = ArmHealth(mode="other")
         self._raw: bytes = b""
+        self._raw_pose: bytes = b""
+        self._tcp_frame = TcpFrame(node)
         self._heard_s = float("-inf")
         self._thresholds_set = False
         self._refusal = "the robot's state was not heard yet"
+        qos = state_qos(lock_step=False, depth=1)
         node.create_subscription(
-            self._messages.msg.FrankaRobotState,
-            ROBOT_STATE,
-            self._on_state,
-            state_qos(lock_step=False, depth=1),
-            raw=True,
+            self._messages.msg.FrankaRobotState, ROBOT_STATE, self._on_state, qos, raw=True
         )
+        node.create_subscription(PoseStamped, topics.POSE, self._on_pose, qos, raw=True)
         behaviour = self._messages.srv.SetForceTorqueCollisionBehavior
         self._behaviour = node.create_client(behaviour, COLLISION_BEHAVIOUR)
         self._recovery = ActionClient(node, self._messages.action.ErrorRecovery, ERROR_RECOVERY)
@@ -97,7 +101,21 @@ class CrispSide:
     def _on_state(self, raw: bytes) -> None:
         self._raw, self._heard_s = raw, time.monotonic()
 
+    def _on_pose(self, raw: bytes) -> None:
+        self._raw_pose = raw
+
+    def _broadcast(self) -> None:
+        """Pass the newest pose on to TF; a pose that cannot be read is the guard's to report."""
+        raw, self._raw_pose = self._raw_pose, b""
+        if not raw:
+            return
+        message = deserialize_message(raw, PoseStamped)
+        with suppress(ValueError):
+            stamp_ns = wire.stamp_ns(message.header.stamp)
+            self._tcp_frame.send(wire.pose_matrix(message.pose), stamp_ns)
+
     def _read(self) -> None:
+        self._broadcast()
         if not self._raw:
             return
         message = deserialize_message(self._raw, self._messages.msg.FrankaRobotState)

@@ -14,6 +14,7 @@ from rlco.drivers.arm.fci import FciArm
 from rlco.nodes import topics, wire
 from rlco.nodes.guard import STATE_QOS
 from rlco.nodes.runtime import COMMAND_QOS, NodeError, RlcoNode, state_qos
+from rlco.nodes.tf import TcpFrame
 from rlco.parameters import ArmSettings
 
 WATCH_S = 0.01
@@ -40,6 +41,7 @@ class FciSide:
         self._resting = True
         qos = state_qos(lock_step=False)
         self._pose_out = node.create_publisher(PoseStamped, topics.POSE, qos)
+        self._tcp_frame = TcpFrame(node)
         self._joints_out = node.create_publisher(JointState, topics.JOINTS, qos)
         node.create_subscription(PoseStamped, topics.TARGET_POSE, self._on_target, COMMAND_QOS)
         node.create_subscription(GuardState, topics.GUARD_STATE, self._on_guard, STATE_QOS)
@@ -123,6 +125,7 @@ class FciSide:
         self.health = sample.health
         stamp_ns = self._node.get_clock().now().nanoseconds
         self._pose_out.publish(wire.stamped_pose(sample.T_base_tcp, stamp_ns))
+        self._tcp_frame.send(sample.T_base_tcp, stamp_ns)
         joints = wire.joint_state(wire.ARM_JOINTS, sample.joints_rad, stamp_ns)
         joints.velocity = sample.joint_speeds_rad_s.tolist()
         self._joints_out.publish(joints)

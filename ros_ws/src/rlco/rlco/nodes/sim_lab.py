@@ -31,6 +31,7 @@ from rlco.lab.build import build_bench
 from rlco.lab.port import LabBoard
 from rlco.nodes import topics, wire
 from rlco.nodes.runtime import COMMAND_QOS, RlcoNode, declare, main, state_qos
+from rlco.nodes.tf import TcpFrame, frame_of
 from rlco.parameters import SimLabParameters, contract_named
 
 BenchBuilder = Callable[..., tuple[Twin, SimulatedBench]]
@@ -58,6 +59,7 @@ class SimLab(RlcoNode):
         self._board = LabBoard(self._twin, Board())
         self._measurements: list[tuple[Publisher, Callable[[int], Any]]] = []
         self._observation: dict[Publisher, Any] = {}
+        self._tcp_frame = TcpFrame(self)
         self._advertise(lock_step)
         period_s = self._parameters.repeat_s if lock_step else self._contract.period_s
         self._timer = self.wall_timer(period_s, self._repeat if lock_step else self._tick)
@@ -185,6 +187,7 @@ class SimLab(RlcoNode):
     def _publish(self, *, images: bool) -> None:
         """Publish the observation; what nobody listens to is neither measured nor published."""
         stamp_ns = self._bench.stamp_ns
+        self._tcp_frame.send(self._bench.scene.T_base_tcp, stamp_ns)
         for publisher, measure in self._measurements:
             unwanted = publisher.msg_type is Image and not images
             if unwanted or publisher.get_subscription_count() == 0:
@@ -196,10 +199,13 @@ class SimLab(RlcoNode):
     def _frame(self, camera: str, stamp_ns: int) -> Image:
         scene = self._bench.scene
         frame = self._board.shown(camera, scene.source_frame(camera), scene.T_base_tcp)
-        return wire.image_message(frame, wire.optical_frame(camera), stamp_ns)
+        return wire.image_message(frame, self._frame_id(camera), stamp_ns)
+
+    def _frame_id(self, camera: str) -> str:
+        return frame_of(self, wire.optical_frame(camera))
 
     def _info(self, camera: str, stamp_ns: int) -> CameraInfo:
-        return wire.camera_info(self._twin.camera(camera), wire.optical_frame(camera), stamp_ns)
+        return wire.camera_info(self._twin.camera(camera), self._frame_id(camera), stamp_ns)
 
 
 def sizes_m(twin: Twin) -> dict[str, tuple[float, float, float]]:
