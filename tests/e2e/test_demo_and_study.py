@@ -44,15 +44,15 @@ def test_the_demo_ends_with_a_report_and_knows_what_is_done(tmp_path):
 def test_a_study_ends_with_rows_table_and_figure(tmp_path):
     out = run(
         *(Path(sys.executable).with_name("rlco-train"), "study", "sim-init", "--seeds", 0),
-        *("--out", tmp_path, "--tasks", "pick_and_place", "push_cube", "--real-demos", 1),
+        *("--out", tmp_path, "--tasks", "push_cube", "--real-demos", 1),
         *("--collected", 1, "--sim-demos", 2, "--stage1-steps", 10, "--batch", 16),
         *("--iterations", 1, "--episodes", 8, "--sim-episodes", 2, "--trials", 1),
     )
     with (tmp_path / "sim-init/results.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 8
+    assert len(rows) == 4
     assert {row["place"] for row in rows} == {"twin", "lab"}
     assert (tmp_path / "sim-init/figure.png").stat().st_size > 10_000
     assert "| with sim SFT |" in out
     lineage = json.loads(next(tmp_path.glob("seed-0/stage2-*/run.json")).read_text())
-    assert lineage["tasks"] == ["pick_and_place", "push_cube"]
+    assert lineage["tasks"] == ["push_cube"]
