@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -33,6 +33,7 @@ from rlco_trainer.stage2_config import Stage2Config
 from rlco_trainer.studies.cli import StudyCommand
 from rlco_trainer.studies.results import UnfinishedError
 from rlco_trainer.studies.steps import StepFailedError
+from rlco_trainer.tracking import TrackingOptions
 from rlco_trainer.training_state import StateError
 from rlco_trainer.untrained import contract_named, write_untrained
 
@@ -88,12 +89,13 @@ class Stage1:
     out: Path
     """The run folder."""
     config: tyro.conf.OmitArgPrefixes[Stage1Config]
+    tracking: TrackingOptions = field(default_factory=TrackingOptions)
 
     def run(self) -> None:
         """Say what memory a large family takes, train, and print the checkpoint's id."""
         if self.config.init:
             _print_memory(self.config.init, self.config.batch)
-        identity = run_stage1(self.config, self.out)
+        identity = run_stage1(self.config, self.out, self.tracking)
         print(f"{self.out}/checkpoint: {identity}")
 
 
@@ -111,10 +113,11 @@ class Stage2:
     out: Path
     """The run folder."""
     config: tyro.conf.OmitArgPrefixes[Stage2Config]
+    tracking: TrackingOptions = field(default_factory=TrackingOptions)
 
     def run(self) -> None:
         """Train and print the checkpoint's id."""
-        identity = run_stage2(self.config, self.out, _pool_of)
+        identity = run_stage2(self.config, self.out, _pool_of, self.tracking)
         print(f"{self.out}/checkpoint: {identity}")
 
 

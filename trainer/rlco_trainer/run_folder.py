@@ -10,13 +10,16 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlco_datasets import spec
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from rlco_trainer.atomic import write_text
+
+if TYPE_CHECKING:
+    from rlco_trainer.tracking import Tracker
 
 CONFIG, METRICS, LINEAGE = "config.yaml", "metrics.jsonl", "run.json"
 CHECKPOINT, STATE, TENSORBOARD = "checkpoint", "state", "tensorboard"
@@ -51,7 +54,15 @@ def claim(out: Path, config: Any) -> None:
 class RunLog:
     """Scalars of a run: JSON lines, TensorBoard and a progress bar, from `first_step` on."""
 
-    def __init__(self, out: Path, *, title: str, first_step: int, total_steps: int) -> None:
+    def __init__(
+        self,
+        out: Path,
+        *,
+        title: str,
+        first_step: int,
+        total_steps: int,
+        tracker: Tracker | None = None,
+    ) -> None:
         """Drop the lines after `first_step`, which a killed run wrote but did not keep."""
         self._path = out / METRICS
         lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
@@ -61,6 +72,7 @@ class RunLog:
         self._elapsed_s = json.loads(kept[-1])["wall_s"] if kept else 0.0
         self._start_s = time.monotonic()
         self._board = SummaryWriter(str(out / TENSORBOARD), purge_step=first_step + 1)
+        self._tracker = tracker
         self._bar = tqdm(
             total=total_steps,
             initial=first_step,
@@ -88,12 +100,16 @@ class RunLog:
         self._file.flush()
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
+        if self._tracker is not None:
+            self._tracker.log(step, scalars)
 
     def close(self) -> None:
         """Flush and close everything."""
         self._bar.close()
         self._board.close()
         self._file.close()
+        if self._tracker is not None:
+            self._tracker.close()
 
 
 def _step_of(line: str) -> float:

@@ -20,10 +20,12 @@ from rlco_trainer import __version__
 from rlco_trainer.augment import gained, shifted
 from rlco_trainer.checkpoint import Lineage, save_policy
 from rlco_trainer.data import SIM, Balance, open_demonstrations, tensors
+from rlco_trainer.determinism import deterministic
 from rlco_trainer.policies.interface import Features
 from rlco_trainer.precision import Precision, autocast, require_device, supervised_loss
 from rlco_trainer.run_folder import CHECKPOINT, STATE, RunLog, claim, write_lineage
 from rlco_trainer.starting import starting_policy
+from rlco_trainer.tracking import NO_TRACKING, TrackingOptions
 from rlco_trainer.training_state import (
     TrainingState,
     load_state,
@@ -87,6 +89,8 @@ class Stage1Config:
     """Seed of initialisation, sampling and augmentation."""
     threads: int = 2
     """Torch threads. Another number changes rounding, so it belongs to the run."""
+    deterministic: bool = False
+    """Refuse or replace kernels that add in changing order, as some of a GPU do; slower."""
     state_every: int = 200
     """Steps between saved resume states."""
     log_every: int = 20
@@ -232,21 +236,33 @@ class Stage1Run:
         }
 
 
-def run_stage1(config: Stage1Config, out: Path) -> str:
+def run_stage1(config: Stage1Config, out: Path, tracking: TrackingOptions = NO_TRACKING) -> str:
     """Train, or go on training, in the run folder `out`; return the final checkpoint's id.
 
     Raises:
         DataError: if alpha and the stores do not fit together.
-        RunError: if `out` holds another run.
+        RunError: if `out` holds another run, or cannot be tracked as asked.
         StoreError, ContractMismatchError: if a store cannot be used.
     """
+    tracking.require()
     torch.set_num_threads(config.threads)
+    with deterministic(config.deterministic):
+        return _train(config, out, tracking)
+
+
+def _train(config: Stage1Config, out: Path, tracking: TrackingOptions) -> str:
     run = Stage1Run(config)
     claim(out, config)
     state = load_state(out / STATE)
     if state is not None:
         run.restore(state)
-    log = RunLog(out, title="stage I", first_step=run.step, total_steps=config.steps)
+    log = RunLog(
+        out,
+        title="stage I",
+        first_step=run.step,
+        total_steps=config.steps,
+        tracker=tracking.open(out, config, stage="stage1"),
+    )
     try:
         while run.step < config.steps:
             terms = run.update()

@@ -24,6 +24,7 @@ from rlco_trainer.checkpoint import Lineage, load_policy, save_policy
 from rlco_trainer.conditions import draw, narrowed
 from rlco_trainer.data import REAL, Demonstrations
 from rlco_trainer.demonstrated import Augmentation, Demonstrated, demonstrations
+from rlco_trainer.determinism import deterministic
 from rlco_trainer.episodes import EpisodeReport, PolicyPackage
 from rlco_trainer.evaluate import BatchPool, Job, evaluate, run_on_pool
 from rlco_trainer.judging import Judge
@@ -40,6 +41,7 @@ from rlco_trainer.run_folder import (
     write_lineage,
 )
 from rlco_trainer.stage2_config import Stage2Config, deal
+from rlco_trainer.tracking import NO_TRACKING, TrackingOptions
 from rlco_trainer.training_state import (
     TrainingState,
     load_state,
@@ -238,22 +240,41 @@ def _seconds(reports: Mapping[str, Sequence[EpisodeReport]], workers: int) -> di
     return total
 
 
-def run_stage2(config: Stage2Config, out: Path, make_pool: PoolFactory) -> str:
+def run_stage2(
+    config: Stage2Config,
+    out: Path,
+    make_pool: PoolFactory,
+    tracking: TrackingOptions = NO_TRACKING,
+) -> str:
     """Train, or go on training, in the run folder `out`; return the final checkpoint's id.
 
     Raises:
         CheckpointError, TwinError, StoreError, ContractMismatchError: if an input cannot be used.
         DeviceError: if the device asked for is not there.
-        RunError: if `out` holds another run.
+        RunError: if `out` holds another run, or cannot be tracked as asked.
     """
+    tracking.require()
     torch.set_num_threads(config.threads)
+    with deterministic(config.deterministic):
+        return _train(config, out, make_pool, tracking)
+
+
+def _train(
+    config: Stage2Config, out: Path, make_pool: PoolFactory, tracking: TrackingOptions
+) -> str:
     run = _Run(config)
     claim(out, config)
     state = load_state(out / STATE)
     if state is not None:
         run.restore(state)
     pool = make_pool(run.twin, config, run.policy)
-    log = RunLog(out, title="stage II", first_step=run.iteration, total_steps=config.iterations)
+    log = RunLog(
+        out,
+        title="stage II",
+        first_step=run.iteration,
+        total_steps=config.iterations,
+        tracker=tracking.open(out, config, stage="stage2"),
+    )
     try:
         if state is None:
             log.write(0, run.validate(pool))

@@ -82,6 +82,8 @@ class Stage2Config:
     """Scenes in each rollout process."""
     threads: int = 2
     """Torch threads of the learner."""
+    deterministic: bool = False
+    """Refuse or replace kernels that add in changing order, as some of a GPU do; slower."""
     device: str = "cpu"
     """Torch device of the learner; rollout workers infer on their CPU."""
     precision: Precision = "fp32"
