@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlco_calibration.errors import CalibrationError
+from rlco_calibration.marked_states import LEAST_MARKS
+from rlco_calibration.objects import Clicks, Pixel
 
 Array = NDArray[np.float64]
 
@@ -23,10 +25,18 @@ ENTER, ESCAPE, UNDO = (10, 13), 27, ord("u")
 
 
 class Clicker(Protocol):
-    """Whoever clicks: a person, or one who is simulated."""
+    """Whoever clicks: a person, or one who is simulated. Frames are `(H, W, 3)` RGB."""
 
-    def click(self, camera: str, frame: NDArray[np.uint8], prompts: Sequence[str]) -> Array:
-        """Return the pixels `(N, 2)` clicked in a frame `(H, W, 3)` RGB, one for each prompt."""
+    def box(self, camera: str, frame: NDArray[np.uint8], name: str) -> Clicks:
+        """Return the corners of the box `name` as clicked in a frame."""
+
+    def marks(self, camera: str, frame: NDArray[np.uint8], task: str, name: str) -> Array:
+        """Return the pixels `(N, 2)` of the marked start positions of an object in a task."""
+
+
+def pixels_of(points: Array) -> tuple[Pixel, ...]:
+    """Return pixels `(N, 2)` as plain numbers."""
+    return tuple((float(u), float(v)) for u, v in points)
 
 
 class Window:
@@ -34,6 +44,10 @@ class Window:
 
     The picture is enlarged, so that clicks are finer than its pixels.
     """
+
+    def __init__(self, *, marks: int = LEAST_MARKS) -> None:
+        """Take how many marks of an object there are."""
+        self._count = marks
 
     def click(self, camera: str, frame: NDArray[np.uint8], prompts: Sequence[str]) -> Array:
         """Show the frame and return what was clicked.
@@ -71,6 +85,24 @@ class Window:
                 "folder to a machine with a display."
             ) from error
         return source_pixels(np.array(points, float), scale)
+
+    def box(self, camera: str, frame: NDArray[np.uint8], name: str) -> Clicks:
+        """Have the six corners of a box clicked.
+
+        Raises:
+            CalibrationError: as `click`.
+        """
+        pixels = pixels_of(self.click(camera, frame, [f"{name}: {text}" for text in BOX_PROMPTS]))
+        return Clicks(table=pixels[:3], top=pixels[3:])
+
+    def marks(self, camera: str, frame: NDArray[np.uint8], task: str, name: str) -> Array:
+        """Have as many marks clicked as were asked for.
+
+        Raises:
+            CalibrationError: as `click`.
+        """
+        prompts = [f"{task}: mark {index + 1} of {name}" for index in range(self._count)]
+        return self.click(camera, frame, prompts)
 
 
 def source_pixels(points: Array, scale: int) -> Array:

@@ -23,7 +23,8 @@ Side = Literal["grip", "outside", "inside"]
 
 FINGER_HALF_DEPTH_M = 0.00875
 """From the TCP to the front or back face of the Franka hand's finger tips (17.5 mm deep)."""
-FINGER_STD_M = 0.0002
+FINGER_STD_M = 0.0003
+"""Of the fingers' faces: their make, and a hand that is not quite square to what it touches."""
 BAR_STD_M = 0.0003
 """How well calipers know the thickness of the handle's bar."""
 ASIDE_STD_M = 0.003
@@ -44,9 +45,10 @@ class DrawerTouches:
     `closed_m` and `opened_m`: at the handle's bar, drawer closed and pulled out to its stop, twice
     or more each. How the bar was touched is said by `closed_side` and `opened_side`: `grip` (the
     fingers hold it: the TCP is at its middle), `outside` (closed fingers lean on it from the
-    robot's side) or `inside` (they are hooked behind it). `between_m`: gripped on the way.
-    `front_m`: closed fingers lean on the front of the closed drawer, three or more, not in a line.
-    `top_m`: closed fingertips stand on the bar; they tell its height.
+    robot's side) or `inside` (they are hooked behind it). Only a handle that is gripped tells the
+    direction in which it goes; else that is taken as square to the front. `between_m`: gripped on
+    the way. `front_m`: closed fingers lean on the front of the closed drawer, three or more, not in
+    a line. `top_m`: closed fingertips stand on the bar; they tell its height.
     """
 
     name: str
@@ -59,6 +61,11 @@ class DrawerTouches:
     opened_side: Side = "grip"
     finger_half_depth_m: float = FINGER_HALF_DEPTH_M
     tip_m: float = TIP_M
+
+    @property
+    def held(self) -> bool:
+        """Whether the fingers held the handle, so that its way aside is told too."""
+        return (self.closed_side, self.opened_side) == ("grip", "grip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +111,15 @@ def measure(touches: DrawerTouches, model: Drawer, table: Table, table_std_m: fl
     normal, normal_std = _front(touches, front, rough)
     closed = closed + _offset(touches.closed_side, reach) * normal
     opened = opened + _offset(touches.opened_side, reach) * normal
-    axis, axis_std, spread = _axis(touches, closed, opened, between)
-    _check_square(touches, axis, normal, float(np.hypot(axis_std, normal_std)))
+    if touches.held:
+        axis, axis_std = _axis(touches, closed, opened, between)
+        _check_square(touches, axis, normal, float(np.hypot(axis_std, normal_std)))
+        weight = normal_std**2 / (axis_std**2 + normal_std**2)
+        yaw_std = float(axis_std * normal_std / np.hypot(axis_std, normal_std))
+    else:  # fingers that lean on a bar slide along it: they tell nothing of where it goes aside
+        axis, weight, yaw_std = normal, 0.0, normal_std
+        _check_same_place(touches, closed, opened, normal, model.handle_size_m[1])
+    spread = _spread(closed, opened, axis)
     count = len(closed) + len(opened) - 2
     travel = float((opened.mean(axis=0) - closed.mean(axis=0)) @ axis)
     scatter = spread * np.sqrt(1 / len(closed) + 1 / len(opened))
@@ -114,9 +128,7 @@ def measure(touches: DrawerTouches, model: Drawer, table: Table, table_std_m: fl
     reach_std = np.hypot(FINGER_STD_M, BAR_STD_M / 2)
     both = abs(_offset(sides[0], 1.0) - _offset(sides[1], 1.0)) * reach_std
     travel_std = float(np.sqrt(scatter**2 + 2 * TOUCH_STD_M**2 + both**2))
-    weight = normal_std**2 / (axis_std**2 + normal_std**2)
     yaw = _yaw(normal) + weight * _wrapped(_yaw(axis) - _yaw(normal))
-    yaw_std = float(axis_std * normal_std / np.hypot(axis_std, normal_std))
     handle = closed.mean(axis=0)
     contact = front.mean(axis=0) - touches.finger_half_depth_m * normal
     distance = float((handle - contact) @ normal)
@@ -190,7 +202,7 @@ def _check_counts(touches: DrawerTouches) -> None:
                     f"{_of(touches)}: touch {index + 1} of {field} is at {point} m, further than "
                     f"{FURTHEST_M} m. Millimetres? Give metres."
                 )
-    if touches.between_m and (touches.closed_side, touches.opened_side) != ("grip", "grip"):
+    if touches.between_m and not touches.held:
         raise CalibrationError(
             f"{_of(touches)}: between_m needs the handle gripped at the ends too"
         )
@@ -248,8 +260,8 @@ def _odd_one(points: Array, residual: Array) -> int:
 
 def _axis(
     touches: DrawerTouches, closed: Array, opened: Array, between: Array
-) -> tuple[Array, float, float]:
-    """Return the level axis `(3,)`, the std of its direction (rad), and the spread along it (m)."""
+) -> tuple[Array, float]:
+    """Return the level axis `(3,)` of a handle that was held, and the std of its yaw (rad)."""
     everything = np.concatenate([closed, between, opened])
     middle = everything.mean(axis=0)
     axis = np.linalg.svd(everything - middle)[2][0]
@@ -271,10 +283,26 @@ def _axis(
         )
     free = max(len(everything) - 2, 1)
     across = float(np.sqrt(aside @ aside / free))
-    ends = np.concatenate([group @ level - (group @ level).mean() for group in (closed, opened)])
-    spread = float(np.sqrt(ends @ ends / (len(ends) - 2)))
     lever = float(np.linalg.norm((everything - middle) @ level))
-    return level, float(np.hypot(across, TOUCH_STD_M)) / lever, spread
+    return level, float(np.hypot(across, TOUCH_STD_M)) / lever
+
+
+def _spread(closed: Array, opened: Array, axis: Array) -> float:
+    """Return how far touches of one place scatter along the axis, m."""
+    ends = np.concatenate([group @ axis - (group @ axis).mean() for group in (closed, opened)])
+    return float(np.sqrt(ends @ ends / (len(ends) - 2)))
+
+
+def _check_same_place(
+    touches: DrawerTouches, closed: Array, opened: Array, normal: Array, handle_m: float
+) -> None:
+    moved = opened.mean(axis=0) - closed.mean(axis=0)
+    off = float(np.linalg.norm(moved - (moved @ normal) * normal))
+    if off > handle_m / 2:
+        raise CalibrationError(
+            f"{_of(touches)}: from closed to open the handle was touched {off * 1000:.0f} mm off "
+            "the line square to the front. Touch the middle of the handle each time."
+        )
 
 
 def _check_square(touches: DrawerTouches, axis: Array, normal: Array, std: float) -> None:

@@ -12,13 +12,15 @@ from rlco_datasets.initial_condition import InitialCondition, ObjectPose
 from rlco_calibration import collect, excite, plan
 from rlco_calibration.board import Board
 from rlco_calibration.captures import CaptureFolder, Session
+from rlco_calibration.clicking import Clicker
 from rlco_calibration.errors import CalibrationError
+from rlco_calibration.gather_scene import SceneGatherer
 from rlco_calibration.lens import Lens
 from rlco_calibration.motion import Pace, go
 from rlco_calibration.port import BenchPort
 from rlco_calibration.results import vector3
 from rlco_calibration.scene import Touches
-from rlco_calibration.walk import Walk
+from rlco_calibration.walk import SCENE, Walk
 
 Array = NDArray[np.float64]
 Say = Callable[[str], None]
@@ -43,9 +45,11 @@ PUSH_TASK = "push_cube"
 class Gatherer:
     """Runs the moving parts of a calibration against a bench."""
 
-    def __init__(self, port: BenchPort, walk: Walk, say: Say) -> None:
-        """Take the bench, and the walk whose folder is filled."""
-        self._port, self._walk, self._say = port, walk, say
+    def __init__(
+        self, port: BenchPort, walk: Walk, say: Say, clicker: Clicker | None = None
+    ) -> None:
+        """Take the bench, the walk whose folder is filled, and whoever clicks, if anybody does."""
+        self._port, self._walk, self._say, self._clicker = port, walk, say, clicker
         self._twin = walk.start
 
     def captures(self, camera: str, board: Board, *, count: int, seed: int = 0) -> None:
@@ -126,7 +130,7 @@ class Gatherer:
             path = self._walk.folder / "pushes" / f"{index:02d}.npz"
             if path.is_file():
                 continue
-            half = self._twin.object_model("cube").size_m[2] / 2
+            half = self._half_m
             start, targets = excite.push((x, y), height + half, towards)
             condition = self._condition(f"push-{index}", vector3(start), (x, y), height)
             recording = excite.record(self._port, condition, targets, width_m=CLOSED_M)
@@ -146,17 +150,48 @@ class Gatherer:
         count: int,
         steps: tuple[str, ...] = ("captures", "touches", "motions", "pushes"),
     ) -> None:
-        """Collect all that is not there yet. The table is solved on the way: pushes need it."""
+        """Collect all that is not there yet. What later steps need is solved on the way.
+
+        Steps: captures, touches, motions and pushes; and where asked for `drawer`, and `objects`
+        and `marks`, which need somebody who clicks.
+
+        Raises:
+            CalibrationError: naming what cannot be collected, or what collected cannot be used.
+        """
         if "captures" in steps:
             for camera in cameras:
                 self.captures(camera, board, count=count)
         if "touches" in steps:
             self.touches()
             self._walk.table()
+        scene = SceneGatherer(self._port, self._walk, self._say)
+        if "objects" in steps or "marks" in steps:
+            clicker = self._who_clicks()
+            if "objects" in steps:
+                scene.objects(clicker, cameras[0])
+                if not self._walk.solved("cameras"):
+                    self._walk.cameras()
+                self._walk.objects()
+            if "marks" in steps:
+                scene.marks(clicker, cameras[0])
+        if "drawer" in steps:
+            scene.drawer(self._home())
         if "motions" in steps:
             self.motions()
         if "pushes" in steps:
             self.pushes()
+
+    def _who_clicks(self) -> Clicker:
+        if self._clicker is None:
+            raise CalibrationError(
+                "nobody is here to click in pictures: use `rlco-calibrate object` and `mark`"
+            )
+        return self._clicker
+
+    @property
+    def _half_m(self) -> float:
+        """Half the height of the cube, as measured so far."""
+        return self._walk.measured(SCENE).object_model("cube").size_m[2] / 2
 
     def _table_m(self) -> float:
         return self._walk.measured(("table",)).table.height_m
@@ -178,7 +213,7 @@ class Gatherer:
         object_m: tuple[float, float],
         table: float,
     ) -> InitialCondition:
-        half = self._twin.object_model("cube").size_m[2] / 2
+        half = self._half_m
         return InitialCondition(
             name=name,
             task=PUSH_TASK,

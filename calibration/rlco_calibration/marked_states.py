@@ -85,6 +85,8 @@ class MeasuredStates:
 
     states: tuple[InitialStates, ...]
     sources: dict[str, str]
+    marked: dict[str, tuple[str, ...]]
+    """By task: which objects were marked; the others are where the twin had them."""
 
 
 def reach_m(height_m: float) -> float:

@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
 """Rotation of the TCP in the base frame when the tool points down."""
 ARRIVED_M = 0.008
+LEAN_M, RELAX_PERIODS = 0.001, 5
 STILL_M, STILL_RAD = 3e-4, 2e-3
 """Less movement than this in a control period is rest."""
 
@@ -55,6 +56,46 @@ def go(port: BenchPort, start: Array, goal: Array, *, width_m: float, pace: Pace
     return False
 
 
+def press(
+    port: BenchPort, start: Array, direction: Array, *, furthest_m: float, step_m: float = 0.003
+) -> tuple[Array, Array]:
+    """Move the closed fingers until something stops them; return where that is, and the target.
+
+    Then the load is taken off but for a little, so that what is leant on is not pushed away. What
+    yields (a drawer on its way) does not stop the fingers.
+
+    Args:
+        port: the bench; the arm rests at `start`.
+        start: the target that the arm is at, `(4, 4)`.
+        direction: unit vector `(3,)`, base frame.
+        furthest_m: how far to go at most.
+        step_m: per control period.
+
+    Raises:
+        CalibrationError: if nothing was met.
+    """
+    target, gone, stalled = start, [0.0], 0
+    origin = port.read().T_base_tcp[:3, 3]
+    for _ in range(int(furthest_m / step_m)):
+        target = target.copy()
+        target[:3, 3] += step_m * direction
+        port.command(target, 0.0)
+        gone.append(float((port.read().T_base_tcp[:3, 3] - origin) @ direction))
+        slow = gone[-1] > 2 * step_m and gone[-1] - gone[-2] < 0.3 * step_m
+        stalled = stalled + 1 if slow else 0
+        if stalled >= 3:
+            target = target.copy()
+            target[:3, 3] = port.read().T_base_tcp[:3, 3] + LEAN_M * direction
+            for _ in range(RELAX_PERIODS):
+                port.command(target, 0.0)
+            return port.read().T_base_tcp[:3, 3].copy(), target
+    x, y, z = target[:3, 3]
+    raise CalibrationError(
+        f"nothing stopped the fingers on {furthest_m * 1000:.0f} mm up to ({x:.3f}, {y:.3f}, "
+        f"{z:.3f}) m. Is it where the twin to start from says?"
+    )
+
+
 def touch(
     port: BenchPort,
     x_m: float,
@@ -64,6 +105,7 @@ def touch(
     above_m: float,
     deepest_m: float,
     step_m: float = 0.001,
+    rotation: Array = TOOL_DOWN,
 ) -> tuple[float, Array]:
     """Lower the closed fingers until they stand on something; return that height and the target.
 
@@ -73,7 +115,7 @@ def touch(
     Raises:
         CalibrationError: if nothing was touched before `deepest_m`.
     """
-    high = pose_matrix([x_m, y_m, above_m], TOOL_DOWN)
+    high = pose_matrix([x_m, y_m, above_m], rotation)
     pace = Pace()
     go(port, start, high, width_m=0.0, pace=pace)
     off_m = float(np.linalg.norm(port.read().T_base_tcp[:3, 3] - high[:3, 3]))

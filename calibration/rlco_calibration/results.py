@@ -177,7 +177,7 @@ def _origin(twin: Twin, item: Quantity) -> Provenance:
     if index is None:
         return Provenance(name=item.name, source=item.source, std=(item.std,))
     before = {known.name: known for known in twin.provenance}.get(field)
-    count = len(_value(twin, field))
+    count = len(value_at(twin, field))
     std = list(before.std) if before is not None and len(before.std) == count else [0.0] * count
     std[index] = item.std
     sources = [] if before is None else before.source.split(" | ")
@@ -197,8 +197,15 @@ def _field(path: str) -> tuple[str, int | None]:
     return field, int(number)
 
 
-def _value(twin: Twin, path: str) -> Any:
-    """Return a field's value by its path."""
+def value_at(twin: Twin, path: str) -> Any:
+    """Return a field's value by its path, as `with_value` names it.
+
+    Raises:
+        CalibrationError: if the twin has no such part.
+    """
+    whole, index = _field(path)
+    if index is not None:
+        return value_at(twin, whole)[index]
     group, *names, field = path.split(".")
     owner = getattr(twin, group)
     if names:
@@ -225,7 +232,7 @@ def with_value(twin: Twin, path: str, value: float) -> Twin:
     try:
         new: Any = value
         if index is not None:
-            new = list(_value(twin, whole))
+            new = list(value_at(twin, whole))
             new[index] = value
             new = tuple(new)
         if len(parts) == 2:

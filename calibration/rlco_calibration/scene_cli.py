@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rlco_datasets import spec
 
-from rlco_calibration.clicking import BOX_PROMPTS, Window
+from rlco_calibration.clicking import Window, pixels_of
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.marked_states import Mark, Marks
 from rlco_calibration.objects import (
@@ -42,10 +41,6 @@ def _pixels(values: tuple[float, ...], option: str) -> tuple[Pixel, ...]:
     if len(values) % 2:
         raise CalibrationError(f"{option}: give u and v of every pixel, got {len(values)} numbers")
     return tuple(zip(values[::2], values[1::2], strict=True))
-
-
-def _clicked(camera: str, frame: NDArray[np.uint8], prompts: Sequence[str]) -> tuple[Pixel, ...]:
-    return tuple((float(u), float(v)) for u, v in Window().click(camera, frame, prompts))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +115,7 @@ class ObjectCommand:
         elif self.depth is not None:
             pixels = _pixels(self.spot_px, "--spot-px")
             if not pixels:
-                pixels = _clicked(self.camera, frame, ("the object",))
+                pixels = pixels_of(Window().click(self.camera, frame, ("the object",)))
             spot = DepthSpot(pixel=pixels[0])
         else:
             clicks = self._clicks(frame)
@@ -136,8 +131,7 @@ class ObjectCommand:
     def _clicks(self, frame: NDArray[np.uint8]) -> Clicks:
         table, top = _pixels(self.table_px, "--table-px"), _pixels(self.top_px, "--top-px")
         if not table and not top:
-            pixels = _clicked(self.camera, frame, BOX_PROMPTS)
-            table, top = pixels[:3], pixels[3:]
+            return Window().box(self.camera, frame, self.object)
         return Clicks(table=table, top=top)
 
 
@@ -184,8 +178,9 @@ class MarkCommand:
         """
         pixels = _pixels(self.pixels, "--pixels")
         if self.frame is not None and not pixels:
-            prompts = [f"mark {index + 1} of {self.object}" for index in range(self.count)]
-            pixels = _clicked(self.camera, _frame(self.frame), prompts)
+            window = Window(marks=self.count)
+            clicked = window.marks(self.camera, _frame(self.frame), self.task, self.object)
+            pixels = pixels_of(clicked)
         if not pixels and not self.touched_m and self.margin_mm is self.margin_deg is None:
             raise CalibrationError("no marks: give --touched-m, --pixels, or --frame to click in")
         if pixels and not self.camera:

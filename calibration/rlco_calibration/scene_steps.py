@@ -235,7 +235,7 @@ def tasks(folder: Path, twin: Twin) -> MeasuredStates:
     paths = sorted((folder / "marks").glob("*.yaml"))
     if not paths:
         raise CalibrationError(f"{folder / 'marks'}: no marked positions yet. Collect them first.")
-    states, sources, places = [], {}, {}
+    states, sources, places, marked = [], {}, {}, {}
     for path in paths:
         marks = spec.load(Marks, path)
 
@@ -249,7 +249,8 @@ def tasks(folder: Path, twin: Twin) -> MeasuredStates:
         except CalibrationError as error:
             raise CalibrationError(f"{path}: {error}") from error
         states.append(new)
-        for name in dict.fromkeys(mark.object for mark in marks.marks):
+        marked[new.name] = tuple(dict.fromkeys(mark.object for mark in marks.marks))
+        for name in marked[new.name]:
             mine = [index for index, mark in enumerate(marks.marks) if mark.object == name]
             places[f"{new.name}/{name}"] = at[mine]
         sources[new.name] = _source(marks)
@@ -259,7 +260,7 @@ def tasks(folder: Path, twin: Twin) -> MeasuredStates:
         twin.workspace,
         folder / "pictures" / "tasks.png",
     )
-    return MeasuredStates(states=tuple(states), sources=sources)
+    return MeasuredStates(states=tuple(states), sources=sources, marked=marked)
 
 
 def _source(marks: Marks) -> str:

@@ -105,6 +105,18 @@ def test_intervals_hold_the_truth():
     assert min(held.values()) >= 36, held
 
 
+def test_fingers_that_lean_tell_the_yaw_by_the_front_alone():
+    """They slide along the bar: a touch 10 mm aside must not turn the drawer."""
+    touches = touched(NOMINAL, sides=("outside", "inside"))
+    aside = np.array([-np.sin(NOMINAL.yaw_rad), np.cos(NOMINAL.yaw_rad), 0]) * 0.01
+    slid = replace(touches, opened_m=tuple(tuple(np.array(p) + aside) for p in touches.opened_m))
+    assert found_of(slid)["yaw_rad"].value == pytest.approx(NOMINAL.yaw_rad, abs=1e-9)
+    assert found_of(slid)["travel_m"].value == pytest.approx(NOMINAL.travel_m, abs=1e-9)
+    far = replace(touches, opened_m=tuple(tuple(np.array(p) + 7 * aside) for p in touches.opened_m))
+    with pytest.raises(CalibrationError, match="70 mm off the line square"):
+        drawer.measure(far, NOMINAL, TABLE, 0.0002)
+
+
 def test_more_noise_means_wider_intervals():
     widths = [found_of(touched(NOMINAL, noise_m=noise))["travel_m"].std for noise in (1e-4, 1e-3)]
     assert widths[1] > 1.5 * widths[0]

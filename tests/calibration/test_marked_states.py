@@ -80,7 +80,9 @@ def test_all_yaws_are_a_whole_turn():
 
 def test_marked_states_reach_the_twin_and_are_drawn_from():
     states = fit(touched(CORNERS))
-    twin = with_states(TWIN, MeasuredStates(states=(states,), sources={"push_cube": "4 marks"}))
+    twin = with_states(
+        TWIN, MeasuredStates(states=(states,), sources={"push_cube": "4 marks"}, marked={})
+    )
     rng = np.random.default_rng(0)
     for _ in range(50):
         drawn = {item.name: item for item in sample(twin, "push_cube", rng, "x").objects}["cube"]

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from rlco_calibration.estimate import interval
-from rlco_calibration.results import CameraResult, Quantities
+from rlco_calibration.marked_states import MeasuredStates
+from rlco_calibration.results import CameraResult, Quantities, value_at
 from rlco_calibration.twin import Twin
 from rlco_datasets import spec
 from rlco_datasets.frames import pose_from_quaternion
@@ -27,7 +28,13 @@ BOUNDS = {
     "stiffness": (15.0, "%"),
     "damping": (15.0, "%"),
     "friction": (15.0, "%"),
+    "object size": (3.0, "mm"),
     "drawer travel": (2.0, "mm"),
+    "drawer axis": (1.0, "deg"),
+    "drawer position": (5.0, "mm"),
+    "handle depth": (2.0, "mm"),
+    "handle height": (2.0, "mm"),
+    "start region": (5.0, "mm"),
 }
 """What the median error may be at most."""
 SCALED = {
@@ -36,6 +43,15 @@ SCALED = {
     "arm.gain": ("controller gain", 100.0, True),
     "arm.stiffness": ("stiffness", 100.0, True),
     "arm.damping": ("damping", 100.0, True),
+}
+FIELDS = {
+    ("objects", "friction"): ("friction", 100.0, True),
+    ("objects", "size_m"): ("object size", 1000.0, False),
+    ("drawers", "travel_m"): ("drawer travel", 1000.0, False),
+    ("drawers", "yaw_rad"): ("drawer axis", float(np.degrees(1.0)), False),
+    ("drawers", "position_m"): ("drawer position", 1000.0, False),
+    ("drawers", "handle_size_m"): ("handle depth", 1000.0, False),
+    ("drawers", "handle_height_m"): ("handle height", 1000.0, False),
 }
 
 
@@ -53,10 +69,25 @@ def marks(folder: Path, hidden: Twin) -> list[Mark]:
     found: list[Mark] = []
     for path in sorted((folder / "results").glob("camera_*.yaml")):
         found += _camera(spec.load(CameraResult, path), hidden)
-    for name in ("table", "arm", "friction", "drawer"):
+    for name in ("table", "objects", "drawer", "arm", "friction"):
         path = folder / "results" / f"{name}.yaml"
         if path.is_file():
             found += _quantities(spec.load(Quantities, path), hidden)
+    tasks = folder / "results" / "tasks.yaml"
+    return found + (_regions(spec.load(MeasuredStates, tasks), hidden) if tasks.is_file() else [])
+
+
+def _regions(measured: MeasuredStates, hidden: Twin) -> list[Mark]:
+    """Return how far the edges of start regions are from the lab's, the worst of each object."""
+    found = []
+    for states in measured.states:
+        truth = {place.name: place for place in hidden.task(states.name).placements}
+        for place in states.placements:
+            if place.name in measured.marked[states.name]:
+                true = truth[place.name]
+                edges = np.subtract((*place.x_m, *place.y_m), (*true.x_m, *true.y_m))
+                worst = float(np.abs(edges).max() * 1000)
+                found.append(Mark(name="start region", error=worst, inside=()))
     return found
 
 
@@ -91,18 +122,14 @@ def _camera(result: CameraResult, hidden: Twin) -> list[Mark]:
 def _quantities(measured: Quantities, hidden: Twin) -> list[Mark]:
     found = []
     for item in measured.quantities:
-        group, _, field = item.name.partition(".")
+        group, *_, field = item.name.partition("[")[0].split(".")
         if item.name in SCALED:
             name, scale, relative = SCALED[item.name]
-            truth = float(getattr(getattr(hidden, group), field))
-        elif item.name.endswith("friction") and group == "objects":
-            name, scale, relative = "friction", 100.0, True
-            truth = hidden.object_model(item.name.split(".")[1]).friction
-        elif item.name.endswith("travel_m"):
-            name, scale, relative = "drawer travel", 1000.0, False
-            truth = hidden.drawer(item.name.split(".")[1]).travel_m
+        elif (group, field) in FIELDS:
+            name, scale, relative = FIELDS[group, field]
         else:
             continue
+        truth = float(value_at(hidden, item.name))
         error = abs(item.value - truth) / (truth if relative else 1.0) * scale
         inside = (item.low <= truth <= item.high,) if item.identified else ()
         found.append(Mark(name=name, error=error, inside=inside))

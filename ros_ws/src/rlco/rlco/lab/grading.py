@@ -21,13 +21,15 @@ from rlco_datasets import spec
 from rlco_datasets.contract import Contract
 
 from rlco.lab.bench import SimulatedBench
+from rlco.lab.clicker import LabClicker
 from rlco.lab.draw import draw_lab
 from rlco.lab.grade import Mark, marks
 from rlco.lab.port import LabBoard, LabPort
 from rlco.lab.unmeasured import unmeasure
 
 START_NS = 1_000_000_000
-MEASURED = ("cameras", "table", "arm", "friction")
+COLLECTED = ("captures", "touches", "objects", "marks", "drawer", "motions", "pushes")
+MEASURED = ("cameras", "table", "objects", "drawer", "arm", "friction", "tasks")
 Say = Callable[[str], None]
 
 
@@ -49,12 +51,15 @@ def hidden_lab(grading: Grading, seed: int) -> Twin:
 
 def port_of(grading: Grading, hidden: Twin, seed: int) -> LabPort:
     """Return the lab's bench in this process."""
-    from rlco_trainer.twin.scene import TwinScene
+    from rlco_trainer.twin.scene import ImageMode, TwinScene
 
-    scene = TwinScene(hidden, grading.contract, PUSH_TASK, images="source", seed=seed)
-    scene.reset(sample(hidden, PUSH_TASK, np.random.default_rng(seed), "start"))
-    bench = SimulatedBench(scene, grading.contract, start_ns=START_NS)
-    return LabPort(bench, LabBoard(hidden, grading.board), grading.contract)
+    def build(task: str) -> SimulatedBench:
+        images: ImageMode = "source" if task == PUSH_TASK else "none"
+        scene = TwinScene(hidden, grading.contract, task, images=images, seed=seed)
+        scene.reset(sample(hidden, task, np.random.default_rng(seed), "start"))
+        return SimulatedBench(scene, grading.contract, start_ns=START_NS)
+
+    return LabPort(hidden, build, PUSH_TASK, LabBoard(hidden, grading.board))
 
 
 def calibrate_and_grade(grading: Grading, seed: int, folder: Path, say: Say) -> list[Mark]:
@@ -62,13 +67,17 @@ def calibrate_and_grade(grading: Grading, seed: int, folder: Path, say: Say) -> 
     hidden = hidden_lab(grading, seed)
     walk = Walk(folder, grading.training, say)
     if not all(walk.solved(step) for step in MEASURED):
-        gatherer = Gatherer(port_of(grading, hidden, seed), walk, say)
+        port = port_of(grading, hidden, seed)
+        gatherer = Gatherer(port, walk, say, LabClicker(hidden, port, seed=seed))
         cameras = tuple(camera.name for camera in grading.training.cameras)
-        gatherer.everything(cameras, grading.board, count=grading.captures)
+        gatherer.everything(cameras, grading.board, count=grading.captures, steps=COLLECTED)
     twins = simulator(grading.contract)
     solve: dict[str, Callable[[], object]] = {
         "cameras": walk.cameras,
         "table": walk.table,
+        "objects": walk.objects,
+        "drawer": walk.drawer,
+        "tasks": walk.tasks,
         "arm": lambda: walk.arm(twins),
         "friction": lambda: walk.friction(twins),
     }

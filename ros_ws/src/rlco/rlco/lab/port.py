@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from rlco_calibration.board import Board
 from rlco_calibration.port import BoardPlace, Reading
 from rlco_calibration.twin import Twin
-from rlco_datasets.contract import Contract
-from rlco_datasets.initial_condition import InitialCondition
+from rlco_datasets.initial_condition import InitialCondition, ObjectPose
 
 from rlco.lab.bench import SimulatedBench
 from rlco.lab.board_view import BoardView, drawn_mounts
@@ -36,11 +38,15 @@ class LabBoard:
 
 
 class LabPort:
-    """A bench in this process."""
+    """A bench in this process, whose people also set up other tasks on it."""
 
-    def __init__(self, bench: SimulatedBench, board: LabBoard, contract: Contract) -> None:
-        """Take a bench that was reset."""
-        self._bench, self._board, self._contract = bench, board, contract
+    def __init__(
+        self, twin: Twin, build: Callable[[str], SimulatedBench], task: str, board: LabBoard
+    ) -> None:
+        """Take the lab's hidden twin, and what sets up a task's bench (reset already)."""
+        self._twin, self._build, self._board = twin, build, board
+        self._benches = {task: build(task)}
+        self._bench = self._benches[task]
 
     def read(self) -> Reading:
         """Return the arm's state now."""
@@ -74,5 +80,21 @@ class LabPort:
         self._board.place = where
 
     def lay_out(self, condition: InitialCondition) -> None:
-        """Have the objects put in place; the arm goes to the condition's start."""
-        self._bench.reset(condition)
+        """Have the objects stood on the table; the arm goes to the condition's start.
+
+        Heights are the lab's own: people put things on the table, whatever a calibration believes.
+        """
+        if condition.task not in self._benches:
+            self._benches[condition.task] = self._build(condition.task)
+        bench = self._benches[condition.task]
+        bench.stamp_ns = max(bench.stamp_ns, self._bench.stamp_ns)
+        self._bench = bench
+        stood = tuple(self._stood(item) for item in condition.objects)
+        bench.reset(replace(condition, objects=stood))
+
+    def _stood(self, item: ObjectPose) -> ObjectPose:
+        halves = {model.name: model.size_m[2] / 2 for model in self._twin.objects}
+        boxes = {model.name for model in self._twin.objects if model.kind == "box"}
+        lift = halves[item.name] if item.name in boxes else 0.0
+        x, y, _ = item.position_m
+        return replace(item, position_m=(x, y, self._twin.table.height_m + lift))
