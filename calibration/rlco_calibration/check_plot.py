@@ -17,11 +17,12 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 8, 24, 22
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One curve: its name, its values `(N,)` and its colour."""
+    """One curve: its name, values `(N,)`, colour and width (px); a wide one shows below others."""
 
     label: str
     values: Array
     colour: str
+    width: float = 1.6
 
 
 def svg(title: str, time_s: Array, lines: Sequence[Line]) -> str:
@@ -45,7 +46,8 @@ def svg(title: str, time_s: Array, lines: Sequence[Line]) -> str:
             f"{a:.1f},{b:.1f}" for a, b in zip(x(time_s), y(line.values), strict=True)
         )
         curves += (
-            f'<polyline fill="none" stroke="{line.colour}" stroke-width="1.6" points="{points}"/>'
+            f'<polyline fill="none" stroke="{line.colour}" stroke-width="{line.width}" '
+            f'points="{points}"/>'
         )
         legend += (
             f'<text x="{WIDTH - RIGHT - 36 * (len(lines) - 1 - i)}" y="14" text-anchor="end" '

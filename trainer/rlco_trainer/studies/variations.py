@@ -21,11 +21,12 @@ from rlco_trainer.conditions import narrowed
 
 SHIFT_M, TURN_RAD = 0.05, math.radians(8.0)
 """How far an uncalibrated camera is off, in a random direction and about a random axis."""
-GAIN_FACTOR = (0.6, 0.75)
+GAIN_FACTOR = (0.7, 0.85)
 PD_FACTOR = (1.4, 1.8)
-DELAY_S = (0.06, 0.1)
+DELAY_S = (0.04, 0.08)
 FRICTION_FACTOR = (1.4, 1.8)
-"""Factors are multiplied or divided by, as the seed has it; the gain is always too low."""
+"""Factors are multiplied or divided by, as the seed has it. The gain is always too low. Stiffness
+and damping are wrong the same way: opposite ways make an arm that cannot do the tasks in time."""
 
 WIDER = 1.4
 """Ranges of start states are widened to this, about their middle."""
@@ -34,7 +35,8 @@ BEYOND = 0.05
 MAX_TRIES = 10_000
 
 BOX_M = (0.031, 0.048)
-BOWL_DIAMETER_M = (0.1, 0.13)
+BOWL_DIAMETER_M, BOWL_HEIGHT_M = (0.1, 0.13), (0.037, 0.046)
+"""Every box fits every bowl, its middle below the rim."""
 SIZE_FACTOR = (0.8, 1.2)
 UNLIKE = 0.08
 """Sizes within this share of the known object's are not unseen."""
@@ -50,11 +52,12 @@ def uncalibrated(twin: Twin, seed: int) -> Twin:
     """
     rng = np.random.default_rng([seed, 0xBAD])
 
-    def off(value: float, factor: tuple[float, float]) -> float:
+    def off(value: float, factor: tuple[float, float], up: bool) -> float:
         scale = float(rng.uniform(*factor))
-        return round(value * (scale if rng.random() < 0.5 else 1 / scale), 6)
+        return round(value * (scale if up else 1 / scale), 6)
 
     arm = twin.arm
+    stiff, slippery = (bool(rng.random() < 0.5) for _ in range(2))
     delay_s = round(arm.delay_s + float(rng.uniform(*DELAY_S)), 6)
     return replace(
         twin,
@@ -63,13 +66,14 @@ def uncalibrated(twin: Twin, seed: int) -> Twin:
         arm=replace(
             arm,
             gain=round(arm.gain * float(rng.uniform(*GAIN_FACTOR)), 6),
-            stiffness=off(arm.stiffness, PD_FACTOR),
-            damping=off(arm.damping, PD_FACTOR),
+            stiffness=off(arm.stiffness, PD_FACTOR, stiff),
+            damping=off(arm.damping, PD_FACTOR, stiff),
             delay_s=delay_s,
         ),
-        table=replace(twin.table, friction=off(twin.table.friction, FRICTION_FACTOR)),
+        table=replace(twin.table, friction=off(twin.table.friction, FRICTION_FACTOR, not slippery)),
         objects=tuple(
-            replace(item, friction=off(item.friction, FRICTION_FACTOR)) for item in twin.objects
+            replace(item, friction=off(item.friction, FRICTION_FACTOR, not slippery))
+            for item in twin.objects
         ),
         provenance=(
             Provenance(name="all", source=f"{twin.name} ({twin.id}) made wrong with seed {seed}"),
@@ -112,7 +116,7 @@ def _other_object(model: ObjectModel, rng: np.random.Generator) -> ObjectModel:
     if model.kind == "box":
         size = (_unlike(rng, x, BOX_M), _unlike(rng, y, BOX_M), _unlike(rng, z, BOX_M))
     else:
-        size = (_unlike(rng, x, BOWL_DIAMETER_M), y, _unlike(rng, z, _scaled(z)))
+        size = (_unlike(rng, x, BOWL_DIAMETER_M), y, _unlike(rng, z, BOWL_HEIGHT_M))
     mass_kg = round(model.mass_kg * float(rng.uniform(*MASS_FACTOR)), 6)
     return replace(model, size_m=size, mass_kg=mass_kg, colour=_shade(model.colour, rng))
 
