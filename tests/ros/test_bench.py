@@ -108,10 +108,13 @@ def test_a_study_on_an_arm_is_the_same_graph_with_other_devices(real, tmp_path):
 
     write_study(tmp_path / "study.yaml", franka_compact())
     values = {"study": str(tmp_path / "study.yaml"), "ledger": "l", "server": "http://127.0.0.1:1"}
-    arm = [node.name for node in GRAPHS["eval"].nodes(values | real)]
+    on_arm = {node.name: node.parameters for node in GRAPHS["eval"].nodes(values | real)}
+    arm = list(on_arm)
     lab = [node.name for node in GRAPHS["eval"].nodes(values | {"twin": "hidden.yaml"})]
     assert arm[-3:] == lab[-3:] == ["guard", "policy", "eval"]
     assert lab[:-3] == ["sim_lab"]
+    assert arm[-4] == "scene"  # a person lays out what the simulated lab does itself
+    assert on_arm["eval"]["reset_timeout_s"] > on_arm["scene"]["give_up_s"]
 
 
 @pytest.mark.parametrize("argument", [{"twin": "hidden.yaml"}, {"lock_step": "true"}])

@@ -46,6 +46,7 @@ guard:
   max_camera_age_s: 10.0
 recorder: {{raw_bag: true}}
 policy: {{timeout_s: 30.0, lead_steps: 2}}
+scene: {{cues: none, arm_tolerance_m: 0.5}}  # the arm begins where it is
 """
 
 
@@ -155,18 +156,21 @@ class Lab:
                 f"{error}\n{self.guard}\n{self.recorder}\n{self.up.output}"
             ) from None
 
-    def press(self, key, until_state):
-        """Press a key until the recorder says that it was heard."""
+    def press(self, key, heard, what):
+        """Press a key until it was heard."""
         from std_msgs.msg import String
 
-        def heard():
-            if self.recorder is not None and self.recorder.state == until_state:
+        def pressed():
+            if heard():
                 return True
             self._event_out.publish(String(data=key))
             self.client.executor.spin_once(timeout_sec=0.5)
-            return False
+            return heard()
 
-        self.until(heard, f"the recorder to be {until_state}")
+        self.until(pressed, what)
+
+    def is_recording(self):
+        return self.recorder is not None and self.recorder.state == "recording"
 
     def ends_with(self, key):
         """Press a key that ends the episode; return whether that was the session's last one."""
@@ -234,7 +238,7 @@ def test_a_session_of_demonstrations(robot, bench, tmp_path):
         start = lab.pose.copy()
         lab.hold(start, 0.08)
         for _ in range(ATTEMPTS):
-            lab.press("start", "recording")
+            lab.press("start", lab.is_recording, "the recorder to record")
             target = lab.go(start, start[:3, 3] + [0.0, 0.06, -0.04], 0.08)
             lab.wait(target, 0.02, lambda: lab.width_m < 0.05)
             if lab.ends_with("success"):
@@ -246,7 +250,7 @@ def test_a_session_of_demonstrations(robot, bench, tmp_path):
     store = EpisodeStore.open(path, contract=CONTRACT)
     metadata, episode = store.metadata(0), store.episode(0)
     assert (metadata.operator, metadata.task) == ("ada", "pick_and_place")
-    assert metadata.extra == {"session": "one"}
+    assert metadata.extra["session"] == "one"
     assert "samples_dropped" not in metadata.flags
     assert len(episode) > 10
     moved = np.abs(np.diff(episode.state[:, :3], axis=0)).sum()
@@ -260,9 +264,10 @@ def test_a_session_of_demonstrations(robot, bench, tmp_path):
 
 
 def test_a_study_of_a_served_policy(robot, bench, tmp_path):
-    from rlco.nodes import topics, wire
+    from rlco.nodes import topics
+    from rlco.nodes.scene import PROMPT_QOS
     from rlco_evaluation.ledger import Ledger
-    from rlco_msgs.srv import ResetScene, ScoreTrial
+    from std_msgs.msg import String
 
     study = write_study(tmp_path / "study.yaml", CONTRACT, solved_after=(None,), time_limit_s=3.0)
     server = ScriptedServer(CONTRACT).start()
@@ -279,22 +284,13 @@ def test_a_study_of_a_served_policy(robot, bench, tmp_path):
     ):
         up.let_the_arm_go_first()
         lab = Lab(watcher, up)
-        started_ns = 0
-
-        def reset(request, response):  # a person lays the scene out
-            nonlocal started_ns
-            started_ns = time.time_ns()
-            response.success, response.stamp = True, wire.time_message(started_ns)
-            return response
-
-        def score(request, response):  # and judges it
-            response.valid, response.milestone = True, "grasped"
-            response.steps = max(0, (time.time_ns() - started_ns) // CONTRACT.period_ns)
-            return response
-
-        watcher.node.create_service(ResetScene, topics.RESET_SCENE, reset)
-        watcher.node.create_service(ScoreTrial, topics.SCORE_TRIAL, score)
-        lab.until(lambda: lab.pose is not None and started_ns > 0, "the first trial")
+        prompts = []
+        watcher.node.create_subscription(
+            String, topics.SCENE_PROMPT, lambda m: prompts.append(m.data), PROMPT_QOS
+        )
+        lab.until(lambda: lab.pose is not None and prompts, "the prompt to lay out the scene")
+        assert "put the cube at" in prompts[0]
+        lab.press("start", lambda: "the trial begins" in prompts, f"the first trial; {prompts}")
         before = lab.pose.copy()
         watcher.until(lambda: up.process.poll() is not None, "the study to end")
         assert up.process.returncode == 0, up.output

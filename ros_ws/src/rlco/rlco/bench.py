@@ -22,6 +22,7 @@ from rlco.parameters import (
     ParameterError,
     PolicySettings,
     RecorderSettings,
+    SceneSettings,
     TeleopSettings,
     contract_named,
 )
@@ -62,6 +63,8 @@ class Bench:
     """None: the limits of contract and twin."""
     recorder: RecorderSettings = field(default_factory=RecorderSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
+    scene: SceneSettings = field(default_factory=SceneSettings)
+    """How a person lays out the scenes of an evaluation; the simulated lab does it itself."""
 
     def __post_init__(self) -> None:
         """Check that it is one bench, whole."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
-from rlco_calibration.gather import PUSH_TASK
+from rlco_calibration.gather import task_of
 from rlco_datasets import spec
 from rlco_evaluation.study import Study
 
 from rlco.bench import Bench, load_bench
-from rlco.devices import common, device_nodes, guard_node
+from rlco.devices import common, device_nodes, guard_node, scene_node
 from rlco.graph import (
     Argument,
     ArgumentError,
@@ -39,6 +39,8 @@ __all__ = ["GRAPHS", "Argument", "ArgumentError", "Graph", "NodeSpec", "environm
 
 OPERATOR_TARGET = "operator/target_pose"
 """Where the scripted operator tells what it meant; the recorder takes it as the action."""
+REPLY_S = 60.0
+"""How much longer than the scene node itself the evaluation waits for it."""
 BENCH = Argument(
     name="bench",
     description="The bench: the name of one that ships with rlco, or its YAML file.",
@@ -157,10 +159,14 @@ def _eval(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
         | {"workspace_low_m": workspace.low_m, "workspace_high_m": workspace.high_m}
     )
     trials = shared | _given(values, ("study", "ledger", "frames", "patience_s"))
+    by_hand = bench.lab is None
+    if by_hand:
+        trials |= {"reset_timeout_s": bench.scene.give_up_s + REPLY_S}
     return (
         *device_nodes(
             bench, task=study.task, image_every=contract.executed_steps if simulated else 1
         ),
+        *((scene_node(bench),) if by_hand else ()),
         guard_node(bench, listeners=1),
         node("policy", PolicyParameters, policy, use_sim_time=simulated),
         node(
@@ -190,7 +196,8 @@ def _calibrate(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
         given = common(bench) | _given(values, ("folder", "steps", "captures"))
         moving = given | {"bench": bench.twin_path}
         return (
-            *device_nodes(replace(bench, teleop=()), task=PUSH_TASK),  # the node itself drives
+            # the node itself drives
+            *device_nodes(replace(bench, teleop=()), task=task_of(values["steps"])),
             guard_node(bench, listeners=1),
             node(
                 "calibrate",

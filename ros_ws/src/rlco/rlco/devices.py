@@ -12,6 +12,7 @@ from rlco.parameters import (
     CameraSettings,
     GripperSettings,
     GuardParameters,
+    SceneParameters,
     SimLabParameters,
     TeleopParameters,
 )
@@ -60,6 +61,11 @@ def _teleop(bench: Bench) -> tuple[NodeSpec, ...]:
         )
         for number, device in enumerate(bench.teleop)
     )
+
+
+def scene_node(bench: Bench) -> NodeSpec:
+    """Return the node through which the operator of a real bench lays out and judges trials."""
+    return node("scene", SceneParameters, asdict(bench.scene) | common(bench))
 
 
 def guard_node(bench: Bench, *, listeners: int, initial_source: str = "none") -> NodeSpec:

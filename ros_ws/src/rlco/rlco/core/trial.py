@@ -9,6 +9,8 @@ from rlco_evaluation.schedule import Trial
 from rlco_evaluation.study import Study
 
 NOTHING_REACHED = "start"
+NO_TIME_LEFT = 2**32 - 1
+"""As the number of steps: it can no longer be a success."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +39,13 @@ class TrialClock:
     def add(self, scored: Scored) -> bool:
         """Take in a score; return whether the trial is decided.
 
-        What happened after the limit, before the policy could be stopped, does not count.
+        What happened after the limit, before the policy could be stopped, does not count. A bench
+        that knows of a failure before the limit says `NO_TIME_LEFT`.
         """
         if scored.steps > self.limit_steps:
-            scored = Scored(success=False, milestone=self._last.milestone, steps=self.limit_steps)
+            known = self._last.milestone if scored.steps < NO_TIME_LEFT else scored.milestone
+            self._last = Scored(success=False, milestone=known, steps=self.limit_steps)
+            return scored.steps >= NO_TIME_LEFT
         self._last = scored
         return scored.success
 

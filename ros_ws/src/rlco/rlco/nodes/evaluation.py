@@ -66,6 +66,7 @@ class Evaluation(RlcoNode):
         self._session = ""
         self._policy_id = ""
         self._failure = ""
+        self._notes = ""
         self._connect()
 
     def _connect(self) -> None:
@@ -127,7 +128,7 @@ class Evaluation(RlcoNode):
     def _attempt(self, trial: Trial) -> TrialRecord:
         attempt = 1 + sum(record.index == trial.index for record in self._ledger.trials)
         self._session = f"{self._study.name}-{trial.index}-{attempt}"
-        self._policy_id = self._failure = ""
+        self._policy_id = self._failure = self._notes = ""
         common: dict[str, Any] = {
             "index": trial.index,
             "condition": trial.condition,
@@ -141,17 +142,26 @@ class Evaluation(RlcoNode):
             **common,
             status="done",
             success=verdict.success,
-            milestone=verdict.milestone,
+            milestone=self._planned(verdict.milestone),
             steps=verdict.steps,
+            notes=self._notes,
             duration_s=verdict.steps * self._contract.period_s,
             policy_id=self._policy_id,
             frames=self._save_frames(folder_name(trial, attempt)),
         )
 
+    def _planned(self, milestone: str) -> str:
+        """Return a milestone of the study; "" for another, which a ledger would not take."""
+        milestones = self._study.milestones
+        if milestones and milestone not in (*milestones, ""):
+            self.get_logger().warning(f"milestone {milestone!r} is not one of {milestones}")
+            return ""
+        return milestone
+
     def _run_trial(self, trial: Trial) -> Scored:
         condition = wire.initial_condition_message(self._conditions[trial.condition])
         request = ResetScene.Request(initial_condition=condition)
-        reset = self.runtime.call(self._reset, request, timeout_s=60.0)
+        reset = self.runtime.call(self._reset, request, timeout_s=self._parameters.reset_timeout_s)
         if not reset.success:
             raise VoidTrialError(f"the scene could not be reset: {reset.message}")
         self._frames.clear()
@@ -198,6 +208,7 @@ class Evaluation(RlcoNode):
 
     def _scored(self) -> Scored:
         reply = self.runtime.call(self._score, ScoreTrial.Request(), repeatable=True)
+        self._notes = reply.message
         if not reply.valid:
             raise VoidTrialError(f"the bench could not score the trial: {reply.message}")
         return Scored(success=reply.success, milestone=reply.milestone, steps=reply.steps)

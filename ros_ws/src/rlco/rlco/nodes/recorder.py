@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rlco_msgs.msg import RecorderState
 from rlco_msgs.srv import StartEpisode, StopEpisode
 from std_msgs.msg import String
@@ -75,10 +76,11 @@ class Recorder(ManagedNode):
         self._told_s = 0.0
         self._entities: list[Callable[[], object]] = []
         self.create_service(StartEpisode, topics.START_EPISODE, self._on_start)
-        self.create_service(StopEpisode, topics.STOP_EPISODE, self._on_stop)
+        ends: Any = {"callback_group": ReentrantCallbackGroup()}  # they wait; samples must not
+        self.create_service(StopEpisode, topics.STOP_EPISODE, self._on_stop, **ends)
         for word in (*OUTCOMES, REDO):
-            self.create_service(Trigger, topics.recorder(word), self._trigger(word))
-        self.create_subscription(String, topics.TELEOP_EVENT, self._on_event, 10)
+            self.create_service(Trigger, topics.recorder(word), self._trigger(word), **ends)
+        self.create_subscription(String, topics.TELEOP_EVENT, self._on_event, 10, **ends)
         self.wall_timer(TICK_S, self._tick)
 
     def _new_monitor(self) -> TopicMonitor:

@@ -15,6 +15,9 @@ DIAGNOSTICS = "diagnostics"
 OBJECTS = "lab/objects"
 RESET_SCENE = "lab/reset_scene"
 SCORE_TRIAL = "lab/score_trial"
+SCENE_PROMPT = "scene/prompt"
+SCENE_NOTE = "scene/note"
+SCENE_MILESTONE = "scene/milestone"
 START_EPISODE = "recorder/start"
 STOP_EPISODE = "recorder/stop"
 RECORDER_STATE = "recorder/state"
@@ -46,6 +49,11 @@ def source_gripper(source: str) -> str:
 def recorder(word: str) -> str:
     """Return the service that ends an episode: success, failure, discard or redo."""
     return f"recorder/{word}"
+
+
+def scene(word: str) -> str:
+    """Return the operator's service about a scene: ready, success, failure or discard."""
+    return f"scene/{word}"
 
 
 def board(place: str) -> str:

@@ -22,6 +22,7 @@ from rlco.parameters.guard import GuardLimits, GuardParameters
 from rlco.parameters.policy import PolicyParameters, PolicySettings
 from rlco.parameters.recorder import RecorderParameters, RecorderSettings
 from rlco.parameters.replay import ReplayParameters
+from rlco.parameters.scene import SceneParameters, SceneSettings
 from rlco.parameters.sim_lab import SimLabParameters
 from rlco.parameters.teleop import TeleopParameters, TeleopSettings
 
@@ -44,6 +45,8 @@ __all__ = [
     "RecorderParameters",
     "RecorderSettings",
     "ReplayParameters",
+    "SceneParameters",
+    "SceneSettings",
     "SimLabParameters",
     "TeleopParameters",
     "TeleopSettings",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rlco.parameters.base import ParameterError, parameter
 from rlco.parameters.bench import BenchParameters
 
-COLLECTED = ("captures", "touches", "motions", "pushes")
+COLLECTED = ("captures", "touches", "drawer", "motions", "pushes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,9 @@ class CalibrateParameters(BenchParameters):
     folder: str = parameter("", "Folder of the calibration; what is in it is not collected again.")
     bench: str = parameter("", "YAML file of the twin to start from: rough poses, the workspace.")
     steps: str = parameter(
-        "captures,touches,motions,pushes", "What to collect, separated by commas, in this order."
+        "captures,touches,motions,pushes",
+        "What to collect, separated by commas: captures, touches, motions, pushes; or drawer "
+        "alone, for which the drawer is set up.",
     )
     captures: int = parameter(30, "Poses of the board to capture, per camera.", low=8, high=500)
 

@@ -21,6 +21,13 @@ class EvalParameters(BenchParameters):
         low=0.0,
         high=86400.0,
     )
+    reset_timeout_s: float = parameter(
+        60.0,
+        "Wait this long (s, wall clock) for the bench to lay out a scene; a person takes longer "
+        "than a simulated lab.",
+        low=1.0,
+        high=100_000.0,
+    )
     frame_count: int = parameter(6, "Frames kept of each trial.", low=1, high=1000)
 
     def __post_init__(self) -> None:
