@@ -27,7 +27,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 1340px; margin: 2em auto
 table { border-collapse: collapse } td { padding: .3em .8em; border-bottom: 1px solid #ddd;
   vertical-align: top }
 .pass { color: #1a7f37 } .warn { color: #9a6700 } .fail { color: #b42318; font-weight: bold }
-figure { display: inline-block; margin: .3em; vertical-align: top } img { width: 244px; image-rendering: pixelated }
+figure { display: inline-block; margin: .3em; vertical-align: top }
+img { width: 244px; image-rendering: pixelated }
 figcaption { font-size: 13px; color: #555; width: 244px } svg { margin: .3em }
 """
 REAL, TWIN = "#2463a8", "#d98e2b"
