@@ -14,7 +14,7 @@ from rlco_calibration.board import Board
 from rlco_calibration.captures import CaptureFolder, Session
 from rlco_calibration.clicking import Clicker
 from rlco_calibration.errors import CalibrationError
-from rlco_calibration.gather_scene import SceneGatherer
+from rlco_calibration.gather_scene import DRAWER_TASK, SceneGatherer
 from rlco_calibration.lens import Lens
 from rlco_calibration.motion import Pace, go
 from rlco_calibration.port import BenchPort
@@ -40,6 +40,11 @@ PUSHES = ((0.45, 0.0, 0.0), (0.45, 0.02, 0.5), (0.45, 0.04, -0.5))
 """Where the object stands (x, y; m) and where it is pushed to (rad)."""
 CLOSED_M, OPEN_M = 0.0, 0.04
 PUSH_TASK = "push_cube"
+
+
+def task_of(steps: str) -> str:
+    """Return the task that the bench is to be set up for, to collect `steps` (comma-separated)."""
+    return DRAWER_TASK if steps.strip() == "drawer" else PUSH_TASK
 
 
 class Gatherer:
