@@ -61,7 +61,8 @@ def press(
 ) -> tuple[Array, Array]:
     """Move the closed fingers until something stops them; return where that is, and the target.
 
-    Then the load is taken off but for a little, so that what is leant on is not pushed away. What
+    Then the load is taken off but for a little, and the arm goes back to the line that it left as
+    it bent under the load, so that what is leant on is neither pushed away nor slid along. What
     yields (a drawer on its way) does not stop the fingers.
 
     Args:
@@ -84,8 +85,9 @@ def press(
         slow = gone[-1] > 2 * step_m and gone[-1] - gone[-2] < 0.3 * step_m
         stalled = stalled + 1 if slow else 0
         if stalled >= 3:
+            met_m = float((port.read().T_base_tcp[:3, 3] - start[:3, 3]) @ direction)
             target = target.copy()
-            target[:3, 3] = port.read().T_base_tcp[:3, 3] + LEAN_M * direction
+            target[:3, 3] = start[:3, 3] + (met_m + LEAN_M) * direction
             for _ in range(RELAX_PERIODS):
                 port.command(target, 0.0)
             return port.read().T_base_tcp[:3, 3].copy(), target
