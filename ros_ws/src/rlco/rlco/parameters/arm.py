@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rlco.parameters.base import ParameterError, Parameters, parameter
 
 DRIVERS = ("crisp", "fci")
+MOTIONS = ("cartesian", "impedance")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,20 @@ class ArmSettings(Parameters):
     dynamics_factor: float = parameter(
         0.1, "fci: share of the robot's speed, acceleration and jerk limits used.", low=0.01, high=1
     )
-    stop_factor: float = parameter(0.3, "fci: the same share for a stop.", low=0.01, high=1)
+    motion: str = parameter(
+        "cartesian",
+        "fci: cartesian: planned, stiff motions within dynamics_factor; impedance: torques of a "
+        "spring between TCP and set-point, soft in contact and some way behind it.",
+    )
+    stiffness_n_m: float = parameter(
+        800.0, "fci, impedance: stiffness (N/m) of the TCP's position.", low=10, high=3000
+    )
+    stiffness_nm_rad: float = parameter(
+        40.0, "fci, impedance: stiffness (Nm/rad) of the TCP's rotation.", low=1, high=300
+    )
+    stop_factor: float = parameter(
+        0.3, "fci, cartesian: the same share for a stop.", low=0.01, high=1
+    )
     state_rate_hz: float = parameter(
         100.0, "fci: how often the state is published.", low=10, high=1000
     )
@@ -66,6 +80,8 @@ class ArmSettings(Parameters):
         super().__post_init__()
         if self.driver not in DRIVERS:
             raise ParameterError(f"arm driver must be one of {DRIVERS}, got {self.driver!r}")
+        if self.motion not in MOTIONS:
+            raise ParameterError(f"arm motion must be one of {MOTIONS}, got {self.motion!r}")
         if self.driver == "fci":
             self.require("address")
         pairs = (

@@ -95,7 +95,9 @@ class FciArm:
             timeout_s=settings.connect_timeout_s,
             what="robot",
         )
+        self._settings = settings
         self._target: Array | None = None
+        self._tracking: Any = None
         self._speed = franky.RelativeDynamicsFactor(settings.dynamics_factor)
         self._stop = franky.RelativeDynamicsFactor(settings.stop_factor)
         client = importlib.metadata.version("franky-control")
@@ -147,11 +149,29 @@ class FciArm:
         franky = self._franky
         w, x, y, z = quaternion_wxyz(T_base_target[:3, :3])
         target = franky.Affine(T_base_target[:3, 3], np.array([x, y, z, w]))
-        motion = franky.CartesianMotion(
-            target, relative_dynamics_factor=self._speed, return_when_finished=False
-        )
-        self._move(motion)
+        if self._settings.motion == "impedance":
+            self._track(target)
+        else:
+            motion = franky.CartesianMotion(
+                target, relative_dynamics_factor=self._speed, return_when_finished=False
+            )
+            self._move(motion)
         self._target = T_base_target.copy()
+
+    def _track(self, target: Any) -> None:
+        """Pull the TCP towards an Affine by a spring; one controller serves all set-points."""
+        reference = self._franky.CartesianReference(target)
+        if self._tracking is not None and self._robot.is_in_control:
+            self.check()
+            self._tracking.set_reference(reference)
+            return
+        tracking = self._franky.CartesianImpedanceTrackingMotion(
+            translational_stiffness=self._settings.stiffness_n_m,
+            rotational_stiffness=self._settings.stiffness_nm_rad,
+        )
+        tracking.set_reference(reference)
+        self._move(tracking)
+        self._tracking = tracking
 
     def hold(self) -> None:
         """Come to rest smoothly; control of the robot ends there.
@@ -161,7 +181,12 @@ class FciArm:
         """
         self._target = None
         if self._robot.is_in_control:
-            stop = self._franky.CartesianStopMotion(relative_dynamics_factor=self._stop)
+            tracking, self._tracking = self._tracking, None
+            stop = (
+                self._franky.TorqueStopMotion()
+                if tracking is not None
+                else self._franky.CartesianStopMotion(relative_dynamics_factor=self._stop)
+            )
             self._move(stop)
 
     def check(self) -> None:
@@ -173,7 +198,7 @@ class FciArm:
         try:
             self._robot.poll_motion()
         except (self._franky.Exception, RuntimeError) as error:  # RuntimeError: its planner
-            self._target = None
+            self._target = self._tracking = None
             raise ArmError(f"the robot stopped by itself: {error}") from error
 
     def _move(self, motion: Any) -> None:
