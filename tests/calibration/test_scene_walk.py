@@ -1,5 +1,8 @@
 """The steps `objects`, `drawer` and `tasks` over a folder, from captures to the twin."""
 
+import re
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -165,6 +168,15 @@ def test_a_drawer_file_that_cannot_be_is_named(folder, walk):
     )
     with pytest.raises(CalibrationError, match="no 'chest'"):
         walk.drawer()
+
+
+def test_the_drawer_file_of_the_docs_can_be_used(folder, walk):
+    page = (Path(__file__).parents[2] / "docs" / "calibration.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(name: drawer\n.*?)```", page, re.DOTALL)
+    (folder / "drawers").mkdir()
+    (folder / "drawers" / "drawer.yaml").write_text(example, encoding="utf-8")
+    found = {item.name: item.value for item in walk.drawer().quantities}
+    assert found["drawers.drawer.travel_m"] == pytest.approx(0.108, abs=1e-3)
 
 
 def test_marks_become_the_tasks_start(folder, walk):
