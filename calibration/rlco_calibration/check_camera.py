@@ -57,7 +57,7 @@ def camera(
                 real=capture.frame,
                 twin=view.frame,
                 twin_arm=alignment.twin_arm,
-                real_arm=alignment.real_arm,
+                edges_px=alignment.edges_px,
             )
         )
     return [
@@ -89,7 +89,7 @@ def _images(
             )
         ]
     median_px = float(np.median(offsets))
-    missed = float(np.median([alignment.mask_missed for alignment in alignments]))
+    missed = float(np.median([item.mask_missed for item in alignments if len(item.offsets_px)]))
     return [
         Verdict(
             name=f"{name} outline",
@@ -102,7 +102,7 @@ def _images(
             name=f"{name} mask",
             level=limits.mask_missed.level(missed),
             measured=f"the arm's mask has {100 * (1 - missed):.0f}% in common with the real one, "
-            "segmented by colour (intersection over union)",
+            "by its edges (intersection over union)",
             remedy=remedy,
         ),
     ]

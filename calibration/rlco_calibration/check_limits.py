@@ -33,8 +33,8 @@ class Thresholds:
     """Of the board's corners, by the twin's camera and the arm's poses."""
     outline_px: Limit = Limit(good=1.25, bad=2.5)
     """Of the arm's outline in the twin from the real frame's edges, median."""
-    mask_missed: Limit = Limit(good=0.18, bad=0.3)
-    """Share of the arm's mask, twin's and real, that the two do not have in common."""
+    mask_missed: Limit = Limit(good=0.08, bad=0.18)
+    """Share of the arm's mask, twin's and real, that the two do not have in common, median."""
     position_mm: Limit = Limit(good=3.0, bad=8.0)
     """Replayed motion of the TCP, rms."""
     rotation_deg: Limit = Limit(good=1.0, bad=3.0)

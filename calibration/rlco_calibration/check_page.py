@@ -28,8 +28,8 @@ table { border-collapse: collapse } td { padding: .3em .8em; border-bottom: 1px 
   vertical-align: top }
 .pass { color: #1a7f37 } .warn { color: #9a6700 } .fail { color: #b42318; font-weight: bold }
 figure { display: inline-block; margin: .3em; vertical-align: top }
-img { width: 244px; image-rendering: pixelated }
-figcaption { font-size: 13px; color: #555; width: 244px } svg { margin: .3em }
+img { width: 310px; image-rendering: pixelated }
+figcaption { font-size: 13px; color: #555; width: 310px } svg { margin: .3em }
 """
 REAL, TWIN = "#2463a8", "#d98e2b"
 
@@ -38,14 +38,15 @@ REAL, TWIN = "#2463a8", "#d98e2b"
 class Overlay:
     """A real frame and the twin's of the same moment, `(H, W, 3)` uint8 RGB each.
 
-    `twin_arm` and `real_arm` `(H, W)`: where the arm is, without what is hidden.
+    `twin_arm` `(H, W)`: where the arm is in the twin, without what is hidden; `edges_px` `(N, 2)`
+    (x, y): where the real frame has the edges of its outline.
     """
 
     name: str
     real: UInt8Image
     twin: UInt8Image
     twin_arm: Mask
-    real_arm: Mask
+    edges_px: NDArray[np.float64]
 
 
 def write_page(
@@ -78,16 +79,14 @@ def _section(overlay: Overlay) -> str:
     edges = np.asarray(grey // 2 + 90, np.uint8)
     inside = cv2.erode(overlay.twin_arm.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     edges[overlay.twin_arm & ~inside] = (200, 30, 30)
-    masks = np.asarray(grey // 2 + 90, np.uint8)
-    masks[overlay.twin_arm & overlay.real_arm] = (120, 190, 130)
-    masks[overlay.twin_arm & ~overlay.real_arm] = (217, 142, 43)
-    masks[~overlay.twin_arm & overlay.real_arm] = (36, 99, 168)
+    height, width = edges.shape[:2]
+    x, y = np.clip(np.rint(overlay.edges_px).astype(int), 0, (width - 1, height - 1)).T
+    edges[y, x] = (20, 230, 60)
     parts = (
         ("real", overlay.real),
         ("twin", overlay.twin),
         ("both, half and half", blend),
-        ("outline of the twin's arm on the real frame", edges),
-        ("masks: both green, twin alone orange, real alone blue", masks),
+        ("outline of the twin's arm (red) and the real edges found (green)", edges),
     )
     figures = "".join(
         f'<figure><img alt="{name}" src="data:image/png;base64,{_png(picture)}">'

@@ -37,20 +37,28 @@ LEAST_POINTS = 30
 class Alignment:
     """Offsets (px, along the outward normal) of the outline's points that show an edge.
 
-    `looked_at` is how many points were looked at; `real_arm` and `twin_arm` are the two masks
-    `(H, W)`, without what is hidden.
+    `edges_px` `(N, 2)` (x, y) are the real edges that were found, `looked_at` is how many points of
+    the outline were looked at, `twin_arm` `(H, W)` the arm's mask without what is hidden.
     """
 
     offsets_px: Array
+    edges_px: Array
     looked_at: int
-    real_arm: Mask
     twin_arm: Mask
 
     @property
     def mask_missed(self) -> float:
-        """One minus intersection over union of the two masks."""
-        union = int(np.count_nonzero(self.real_arm | self.twin_arm))
-        return 1 - int(np.count_nonzero(self.real_arm & self.twin_arm)) / max(union, 1)
+        """One minus intersection over union of the twin's mask and the real one.
+
+        The real mask is the twin's with its rim moved to the edges, where there are any; where
+        there are none, by as much as elsewhere on average.
+        """
+        area = int(np.count_nonzero(self.twin_arm))
+        if not len(self.offsets_px) or not area:
+            return 1.0
+        grown = float(np.maximum(self.offsets_px, 0).mean()) * self.looked_at
+        shrunk = float(np.maximum(-self.offsets_px, 0).mean()) * self.looked_at
+        return 1 - max(area - shrunk, 0.0) / (area + grown)
 
 
 def align(real: UInt8Image, labels: NDArray[np.uint8], hidden_by: Array | None = None) -> Alignment:
@@ -69,11 +77,11 @@ def align(real: UInt8Image, labels: NDArray[np.uint8], hidden_by: Array | None =
     arm = labels == ARM
     points, normals = _outline(arm, usable)
     grey = cv2.GaussianBlur(cv2.cvtColor(real, cv2.COLOR_RGB2GRAY), (0, 0), 1.0).astype(float)
-    offsets = _offsets(grey, points, normals)
+    offsets, seen = _offsets(grey, points, normals)
     return Alignment(
         offsets_px=offsets,
+        edges_px=points[seen] + offsets[:, None] * normals[seen],
         looked_at=len(points),
-        real_arm=_segmented(real, arm, hidden) & ~hidden,
         twin_arm=arm & ~hidden,
     )
 
@@ -98,14 +106,14 @@ def _outline(arm: Mask, usable: Mask) -> tuple[Array, Array]:
     return np.stack([x, y], axis=-1).astype(float)[kept] + 0.5 * normals, normals
 
 
-def _offsets(grey: Array, points: Array, normals: Array) -> Array:
-    """Return where along its normal each point meets the steepest step; those without are left out.
+def _offsets(grey: Array, points: Array, normals: Array) -> tuple[Array, Mask]:
+    """Return where along its normal each point meets the steepest step, and which points do.
 
     A step counts if it is larger than noise, and is not at the end of the search: there it is
     the flank of something else.
     """
     if not len(points):
-        return np.zeros(0)
+        return np.zeros(0), np.zeros(0, bool)
     along = np.arange(-REACH_PX - 1, REACH_PX + 2, 0.5)
     places = points[:, None] + along[None, :, None] * normals[:, None]
     values = map_coordinates(grey, [places[..., 1], places[..., 0]], order=1, mode="nearest")
@@ -117,20 +125,4 @@ def _offsets(grey: Array, points: Array, normals: Array) -> Array:
     rows = np.arange(len(points))
     seen = steps[rows, found] > max(LEAST_STEP, NOISE_FACTOR * typical)
     seen &= (found > 0) & (found < len(middle) - 1)
-    return np.asarray(middle[found[seen]])
-
-
-def _segmented(real: UInt8Image, arm: Mask, hidden: Mask) -> Mask:
-    """Return the arm in the real frame by its colours (GrabCut), started from the twin's mask."""
-    labels = np.where(_grown(arm, REACH_PX), cv2.GC_PR_BGD, cv2.GC_BGD).astype(np.uint8)
-    labels[arm] = cv2.GC_PR_FGD
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * REACH_PX + 1,) * 2)
-    labels[cv2.erode(arm.astype(np.uint8), kernel) > 0] = cv2.GC_FGD
-    labels[hidden] = cv2.GC_BGD
-    if not np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).any():
-        return np.zeros(arm.shape, bool)
-    cv2.setRNGSeed(0)
-    frame = cv2.cvtColor(real, cv2.COLOR_RGB2BGR)
-    model = (np.zeros((1, 65)), np.zeros((1, 65)))
-    cv2.grabCut(frame, labels, None, *model, 4, cv2.GC_INIT_WITH_MASK)
-    return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    return np.asarray(middle[found[seen]]), np.asarray(seen)

@@ -47,6 +47,7 @@ def test_objects_elsewhere_and_other_colours_do_not_count():
         found = align(real_frame(arm=colour), labels)
         assert np.median(np.abs(found.offsets_px)) <= 0.5
         assert found.mask_missed < 0.05
+        assert len(found.edges_px) == len(found.offsets_px)
 
 
 def test_what_stands_before_the_arm_is_left_out():
