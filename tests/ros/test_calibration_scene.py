@@ -10,7 +10,7 @@ from rlco.lab.unmeasured import unmeasure
 from rlco_calibration.board import Board
 from rlco_calibration.box_pixels import box_sizes
 from rlco_calibration.errors import CalibrationError
-from rlco_calibration.gather import Gatherer
+from rlco_calibration.gather import Gatherer, task_of
 from rlco_calibration.initial_states import sample
 from rlco_calibration.lens import Lens
 from rlco_calibration.marked_states import Mark, Marks, MeasuredStates, fitted, positions
@@ -123,6 +123,11 @@ def test_a_press_ends_at_the_wall_and_leans_on_it_lightly():
     assert target[0, 3] == pytest.approx(0.051)
     with pytest.raises(CalibrationError, match="nothing stopped the fingers on 100 mm"):
         press(StillPort(), np.eye(4), np.array([1.0, 0, 0]), furthest_m=0.1)
+
+
+def test_the_bench_is_set_up_for_the_drawer_where_it_alone_is_collected():
+    steps = ("", "captures,touches", "drawer", " drawer ")
+    assert [task_of(text) for text in steps] == ["push_cube"] * 2 + ["open_drawer"] * 2
 
 
 @pytest.mark.sim
