@@ -8,7 +8,6 @@ python benchmarks/cameras.py --json cameras.json
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -16,13 +15,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import rclpy
 import tyro
+from _rows import Row, report, row
 from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rlco.bringup import environment
@@ -47,25 +47,6 @@ class Arguments:
     """ROS_DOMAIN_ID to use."""
     json: Path | None = None
     """Where to write the rows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of the result."""
-
-    name: str
-    ours: float
-    peer: float
-    ratio: float
-    unit: str
-    better: str
-    n: int
-
-
-def row(name: str, ours: float, peer: float, unit: str, better: str, n: int) -> Row:
-    """Return a row; `ratio` above 1 means better than the peer."""
-    ratio = peer / ours if better == "lower" else ours / peer
-    return Row(name=name, ours=ours, peer=peer, ratio=ratio, unit=unit, better=better, n=n)
 
 
 def median_ms(action: Callable[[], object], n: int) -> float:
@@ -103,19 +84,19 @@ def conversions() -> list[Row]:
             "frame into a message (peer: assign the ndarray)",
             median_ms(lambda: wire.image_message(frame, "frame", 0), 200),
             median_ms(assign, 10),
-            *("ms", "lower", 200),
+            *("ms", 200),
         ),
         row(
             "message into a frame (peer: copy)",
             median_ms(lambda: wire.image_array(message), 200),
             median_ms(copied, 200),
-            *("ms", "lower", 200),
+            *("ms", 200),
         ),
         row(
             "device clock to ROS time (peer: the frame's period)",
             median_ms(one_stamp, 1000),
             1000 / 30,
-            *("ms", "lower", 1000),
+            *("ms", 1000),
         ),
     ]
 
@@ -172,9 +153,11 @@ def through_the_node(arguments: Arguments, folder: Path) -> list[Row]:
     median = float(np.median(ages_ms[10:]))
     late_ms = float(np.percentile(ages_ms[10:], 99))
     return [
-        row("rate at a listener (peer: asked)", rate_hz, arguments.rate_hz, "Hz", "higher", n),
-        row("age on arrival, p50 (peer: a period)", median, period_ms, "ms", "lower", n),
-        row("age on arrival, p99 (peer: a period)", late_ms, period_ms, "ms", "lower", n),
+        row(
+            "rate at a listener (peer: asked)", rate_hz, arguments.rate_hz, "Hz", n, better="higher"
+        ),
+        row("age on arrival, p50 (peer: a period)", median, period_ms, "ms", n),
+        row("age on arrival, p99 (peer: a period)", late_ms, period_ms, "ms", n),
     ]
 
 
@@ -183,13 +166,7 @@ def main(arguments: Arguments) -> None:
     os.environ.update(environment({"domain": str(arguments.domain)}))
     with tempfile.TemporaryDirectory() as folder:
         rows = [*conversions(), *through_the_node(arguments, Path(folder))]
-    for item in rows:
-        print(
-            f"{item.name:<52} {item.ours:>9.4f} {item.unit:<3} peer {item.peer:>9.4f} "
-            f"ratio {item.ratio:>8.1f}"
-        )
-    if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(item) for item in rows], indent=1) + "\n")
+    report(rows, arguments.json)
 
 
 if __name__ == "__main__":

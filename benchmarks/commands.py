@@ -18,13 +18,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import rclpy
 import tyro
+from _rows import Row, report, row
 from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
 from rclpy.signals import SignalHandlerOptions
@@ -54,19 +55,6 @@ class Arguments:
     """ROS_DOMAIN_ID to use."""
     json: Path | None = None
     """Where to write the rows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of the result."""
-
-    name: str
-    ours: float
-    peer: float
-    ratio: float
-    unit: str
-    better: str
-    n: int
 
 
 def contract() -> Contract:
@@ -241,19 +229,14 @@ def measure(bench: Bench, runtime: Runtime, seconds: float) -> list[Row]:
     rows = []
     for name, share in (("p50", 50), ("p99", 99)):
         ours, peer = np.percentile(guarded, share), np.percentile(direct, share)
-        rows.append(row(f"teleoperation to arm, {name}", ours, float(peer), len(guarded)))
+        rows.append(row(f"teleoperation to arm, {name}", ours, peer, "ms", len(guarded)))
     for name, share in (("p50", 50), ("p99", 99)):
-        rows.append(row(f"off schedule, {name}", np.percentile(off, share), MISS_MS, len(off)))
+        rows.append(
+            row(f"off schedule, {name}", np.percentile(off, share), MISS_MS, "ms", len(off))
+        )
         ours = np.percentile(uneven, share)
-        rows.append(row(f"uneven interval, {name}", ours, MISS_MS, len(uneven)))
+        rows.append(row(f"uneven interval, {name}", ours, MISS_MS, "ms", len(uneven)))
     return rows
-
-
-def row(name: str, ours_ms: float, peer_ms: float, n: int) -> Row:
-    """Return a line in which less is better."""
-    ours, peer = round(float(ours_ms), 3), round(peer_ms, 3)
-    ratio = round(ours / peer, 3)
-    return Row(name=name, ours=ours, peer=peer, ratio=ratio, unit="ms", better="lower", n=n)
 
 
 def node(module: str, folder: Path, **parameters: object) -> subprocess.Popen[bytes]:
@@ -290,11 +273,7 @@ def main() -> None:
                 process.terminate()
                 process.wait(60)
     rclpy.try_shutdown()
-    print(f"{'':32}{'ours':>10}{'peer':>10}{'ratio':>8}")
-    for line in rows:
-        print(f"{line.name:32}{line.ours:7.2f} ms{line.peer:7.2f} ms{line.ratio:8.3f}")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps([asdict(line) for line in rows], indent=1) + "\n")
+    report(rows, arguments.json)
 
 
 if __name__ == "__main__":

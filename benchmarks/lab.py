@@ -10,17 +10,17 @@ python benchmarks/lab.py --json lab.json
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import rclpy
 import tyro
+from _rows import report, row
 from numpy.typing import NDArray
 from rclpy.signals import SignalHandlerOptions
 from rlco.bringup import environment
@@ -48,19 +48,6 @@ class Arguments:
     """ROS_DOMAIN_ID to use."""
     json: Path | None = None
     """Where to write the rows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of the result."""
-
-    name: str
-    ours: float
-    peer: float
-    ratio: float
-    unit: str
-    better: str
-    n: int
 
 
 class Pilot(RlcoNode):
@@ -125,19 +112,6 @@ def periods_ms(steps: int, *, lock_step: bool, stop: StopFlag) -> NDArray[np.flo
     return np.diff(pilot.times_s[10:wanted]) * 1e3
 
 
-def row(name: str, ours_ms: float, peer_ms: float, n: int) -> Row:
-    """Return a line in which less is better."""
-    return Row(
-        name=name,
-        ours=round(float(ours_ms), 2),
-        peer=peer_ms,
-        ratio=round(float(ours_ms) / peer_ms, 4),
-        unit="ms",
-        better="lower",
-        n=n,
-    )
-
-
 def main() -> None:
     """Measure both modes."""
     arguments = tyro.cli(Arguments, description=__doc__)
@@ -147,19 +121,19 @@ def main() -> None:
     period_ms = franka_compact().period_s * 1e3
     rows = []
     lock = periods_ms(arguments.steps, lock_step=True, stop=stop)
-    rows.append(row("lab period, lock step, p50", np.median(lock), period_ms, len(lock)))
-    rows.append(row("lab period, lock step, p99", np.percentile(lock, 99), period_ms, len(lock)))
+    rows.append(row("lab period, lock step, p50", np.median(lock), period_ms, "ms", len(lock)))
+    rows.append(
+        row("lab period, lock step, p99", np.percentile(lock, 99), period_ms, "ms", len(lock))
+    )
     wall = periods_ms(arguments.wall_steps, lock_step=False, stop=stop)
-    rows.append(row("lab period, wall clock, p50", np.median(wall), period_ms, len(wall)))
+    rows.append(row("lab period, wall clock, p50", np.median(wall), period_ms, "ms", len(wall)))
     off = np.abs(wall - period_ms)
-    rows.append(row("lab jitter, wall clock, p50", np.median(off), period_ms, len(off)))
-    rows.append(row("lab jitter, wall clock, p99", np.percentile(off, 99), period_ms, len(off)))
+    rows.append(row("lab jitter, wall clock, p50", np.median(off), period_ms, "ms", len(off)))
+    rows.append(
+        row("lab jitter, wall clock, p99", np.percentile(off, 99), period_ms, "ms", len(off))
+    )
     rclpy.try_shutdown()
-    print(f"{'':32}{'ours':>10}{'contract':>10}{'ratio':>8}")
-    for line in rows:
-        print(f"{line.name:32}{line.ours:7.2f} ms{line.peer:7.0f} ms{line.ratio:8.3f}")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps([asdict(line) for line in rows], indent=1) + "\n")
+    report(rows, arguments.json)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ python benchmarks/models.py --json models.json
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
+from _rows import report, row
 from rlco_datasets.contract import Contract, franka_compact
 from rlco_trainer.policies.interface import Observation
 from rlco_trainer.policies.openvla.policy import OpenVlaPolicy
@@ -111,20 +111,8 @@ def main(arguments: Arguments) -> None:
     rows = []
     for name, measure in found.items():
         ours, peer = measure(contract, arguments)
-        print(f"{name}: {ours:.1f} ms, without {peer:.1f} ms, {peer / ours:.2f} times as fast")
-        rows.append(
-            {
-                "name": name,
-                "ours": round(ours, 2),
-                "peer": round(peer, 2),
-                "ratio": round(ours / peer, 3),
-                "unit": "ms",
-                "better": "lower",
-                "n": arguments.rounds,
-            }
-        )
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+        rows.append(row(name, ours, peer, "ms", arguments.rounds))
+    report(rows, arguments.json)
 
 
 if __name__ == "__main__":

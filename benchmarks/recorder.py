@@ -9,19 +9,19 @@ python benchmarks/recorder.py --json recorder.json
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
 import rclpy
 import tyro
+from _rows import Row, report, row
 from geometry_msgs.msg import PoseStamped
 from rclpy.signals import SignalHandlerOptions
 from rlco.bringup import environment
@@ -50,19 +50,6 @@ class Arguments:
     """ROS_DOMAIN_ID to use."""
     json: Path | None = None
     """Where to write the rows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of the result."""
-
-    name: str
-    ours: float
-    peer: float
-    ratio: float
-    unit: str
-    better: str
-    n: int
 
 
 def contract() -> Contract:
@@ -142,13 +129,6 @@ def publish(bench: Bench, runtime: Runtime, seconds: float) -> float:
     return worst_s * 1e3
 
 
-def row(name: str, ours: float, peer: float, unit: str, better: str, n: int) -> Row:
-    """Return a line of the table."""
-    ours = round(float(ours), 3)
-    ratio = round(ours / peer, 4)
-    return Row(name=name, ours=ours, peer=peer, ratio=ratio, unit=unit, better=better, n=n)
-
-
 def start(bench: Bench, runtime: Runtime) -> None:
     """Begin to record once every stream is heard at its rate."""
     request = StartEpisode.Request(
@@ -205,23 +185,23 @@ def measure(arguments: Arguments, folder: Path, stop: StopFlag) -> list[Row]:
     streams = {item.name: item for item in bench.state.streams}
     dropped = sum(item.dropped for item in streams.values())
     shares = [(b - a) / arguments.seconds * 100 for a, b in zip(before_s, used_s, strict=True)]
-    rows = [row("committed steps", steps, bench.sent["teleop"], "steps", "higher", n)]
+    rows = [row("committed steps", steps, bench.sent["teleop"], "steps", n, better="higher")]
     rows += [
-        row(f"steps with a frame of their own, {name}", count, steps, "frames", "higher", n)
+        row(f"steps with a frame of their own, {name}", count, steps, "frames", n, better="higher")
         for name, count in zip(CAMERAS, fresh, strict=True)
     ]
     rows += [
-        row(f"rate of {name}", streams[topic].rate_hz, hz, "Hz", "higher", n)
+        row(f"rate of {name}", streams[topic].rate_hz, hz, "Hz", n, better="higher")
         for name, topic, hz in (
             ("the state", topics.POSE, STATE_HZ),
             *((f"camera {c}", topics.image(c), CAMERA_HZ) for c in CAMERAS),
         )
     ]
-    rows.append(row("samples dropped by the recorder (+1)", dropped + 1, 1, "", "lower", n))
+    rows.append(row("samples dropped by the recorder (+1)", dropped + 1, 1, "", n))
     for name, share, size in zip(("callbacks", "writer"), shares, memory_mb, strict=True):
-        rows.append(row(f"processor, {name}", share, 100.0, "% of a core", "lower", n))
-        rows.append(row(f"memory, {name}", size, 1000.0, "MB", "lower", n))
-    rows.append(row("stop to committed", written_s, arguments.seconds, "s", "lower", 1))
+        rows.append(row(f"processor, {name}", share, 100.0, "% of a core", n))
+        rows.append(row(f"memory, {name}", size, 1000.0, "MB", n))
+    rows.append(row("stop to committed", written_s, arguments.seconds, "s", 1))
     return rows
 
 
@@ -234,11 +214,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="rlco_recorder_") as folder:
         rows = measure(arguments, Path(folder), stop)
     rclpy.try_shutdown()
-    print(f"{'':44}{'ours':>10}{'peer':>10}{'ratio':>8}")
-    for line in rows:
-        print(f"{line.name:44}{line.ours:10.2f}{line.peer:10.0f}{line.ratio:8.3f} {line.unit}")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps([asdict(line) for line in rows], indent=1) + "\n")
+    report(rows, arguments.json)
 
 
 if __name__ == "__main__":

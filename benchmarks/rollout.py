@@ -11,7 +11,6 @@ python benchmarks/rollout.py --json rollout.json
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import tyro
+from _rows import report, row
 from rlco_calibration.initial_states import sample
 from rlco_calibration.twin import Twin, demo_bench, load_twin
 from rlco_datasets.contract import franka_compact
@@ -188,27 +188,11 @@ def main() -> None:
     plain = measure(peer, 1, "none", arguments.peer_episodes)
     rows = []
     for label, mine in (("random actions", random), ("noisy expert", expert)):
-        for index, (unit, better) in enumerate(
-            (("episodes/s", "higher"), ("CPU s/episode", "lower"))
-        ):
-            rows.append(
-                {
-                    "name": f"pick and place, {label}",
-                    "ours": mine[index],
-                    "peer": plain[index],
-                    "ratio": mine[index] / plain[index],
-                    "unit": unit,
-                    "better": better,
-                    "n": arguments.rounds,
-                }
-            )
-    for row in rows:
-        print(
-            f"{row['name']:<32} {row['unit']:<14} ours {row['ours']:8.3f}  "
-            f"plain ManiSkill {row['peer']:8.3f}  ratio {row['ratio']:.2f}"
-        )
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        name = f"pick and place, {label} (peer: plain ManiSkill)"
+        n = arguments.rounds
+        rows.append(row(name, mine[0], plain[0], "episodes/s", n, better="higher"))
+        rows.append(row(name, mine[1], plain[1], "CPU s/episode", n))
+    report(rows, arguments.json)
 
 
 if __name__ == "__main__":

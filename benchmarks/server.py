@@ -10,7 +10,6 @@ python benchmarks/server.py --json server.json
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import socket
 import tempfile
@@ -27,6 +26,7 @@ import json_numpy
 import numpy as np
 import requests
 import tyro
+from _rows import Row, report, row
 from _server_peers import (
     null_contract,
     observation,
@@ -44,7 +44,6 @@ from rlco_trainer.untrained import write_untrained
 
 BLOCKS = 10
 CLIENTS = (1, 4, 16)
-Row = dict[str, Any]
 Times = NDArray[np.float64]
 
 
@@ -62,12 +61,6 @@ class Arguments:
     """How many requests the memory row takes."""
     json: Path | None = None
     """Where to write the rows."""
-
-
-def row(name: str, ours: float, peer: float, unit: str, n: int, better: str = "lower") -> Row:
-    """Return one row of the table."""
-    values = {"name": name, "ours": ours, "peer": peer, "ratio": ours / peer}
-    return values | {"unit": unit, "better": better, "n": n}
 
 
 def alternate(
@@ -306,15 +299,7 @@ def main() -> None:
     results += measure_act(arguments.calls)
     results += measure_load(arguments.calls)
     results += measure_memory(arguments.memory_requests)
-    width = max(len(result["name"]) for result in results)
-    print(f"{'':{width}} {'ours':>10} {'peer':>10}      {'ratio':>6}")
-    for r in results:
-        print(
-            f"{r['name']:{width}} {r['ours']:10.2f} {r['peer']:10.2f} {r['unit']:4} "
-            f"{r['ratio']:6.2f}"
-        )
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    report(results, arguments.json)
 
 
 if __name__ == "__main__":

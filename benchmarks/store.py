@@ -9,10 +9,8 @@ Example: python benchmarks/store.py --json store.json
 
 from __future__ import annotations
 
-import json
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,6 +22,7 @@ from typing import Any
 import numpy as np
 import tyro
 import zarr
+from _rows import Row, report, row
 from numcodecs import Blosc
 from numpy.typing import NDArray
 from rlco_datasets.contract import Contract, franka_compact, franka_third_person
@@ -90,13 +89,7 @@ def median_s(repeats: int, action: Callable[[], object]) -> float:
     return statistics.median(times)
 
 
-def row(name: str, ours: float, peer: float, unit: str, n: int) -> dict[str, Any]:
-    """Return one result row; more is better."""
-    numbers = {"ours": ours, "peer": peer, "ratio": ours / peer}
-    return {"name": name, **numbers, "unit": unit, "better": "higher", "n": n}
-
-
-def measure_reading(folder: Path, options: Options, contract: Contract) -> dict[str, Any]:
+def measure_reading(folder: Path, options: Options, contract: Contract) -> Row:
     """Compare random samples of the store with those of raw memmaps of the same arrays."""
     store = EpisodeStore.create(folder / "store", contract)
     for seed in range(options.episodes):
@@ -123,11 +116,16 @@ def measure_reading(folder: Path, options: Options, contract: Contract) -> dict[
     repeats = 5 * options.repeats
     name = "store: random samples, 2 images 224x224 + state + 16 actions (peer: raw memmap)"
     return row(
-        name, BATCH / median_s(repeats, ours), BATCH / median_s(repeats, peer), "samples/s", repeats
+        name,
+        BATCH / median_s(repeats, ours),
+        BATCH / median_s(repeats, peer),
+        "samples/s",
+        repeats,
+        better="higher",
     )
 
 
-def measure_writing(folder: Path, options: Options, contract: Contract) -> dict[str, Any]:
+def measure_writing(folder: Path, options: Options, contract: Contract) -> Row:
     """Compare durable appends with zarr-python 3 writing the same arrays without fsync."""
     episode = make_episode(contract, options.steps, 99)
     store = EpisodeStore.create(folder / "written", contract)
@@ -153,10 +151,17 @@ def measure_writing(folder: Path, options: Options, contract: Contract) -> dict[
     ours_s = median_s(options.repeats, lambda: store.append(episode))
     peer_s = median_s(options.repeats, peer)
     name = "store: durable append, 2 cameras 224x224 (peer: zarr-python 3, no fsync)"
-    return row(name, options.steps / ours_s, options.steps / peer_s, "steps/s", options.repeats)
+    return row(
+        name,
+        options.steps / ours_s,
+        options.steps / peer_s,
+        "steps/s",
+        options.repeats,
+        better="higher",
+    )
 
 
-def measure_loader(folder: Path, options: Options) -> dict[str, Any]:
+def measure_loader(folder: Path, options: Options) -> Row:
     """Compare an in-memory batch with the bare numpy gather of its images."""
     contract = franka_compact()
     store = EpisodeStore.create(folder / "small", contract)
@@ -173,7 +178,7 @@ def measure_loader(folder: Path, options: Options) -> dict[str, Any]:
     ours_s = median_s(repeats, lambda: source.batch(rows()))
     peer_s = median_s(repeats, lambda: frames[rows()])
     name = f"loader: batches of {LOADER_BATCH}, 64x64 in memory (peer: numpy gather of the images)"
-    return row(name, 1 / ours_s, 1 / peer_s, "batches/s", repeats)
+    return row(name, 1 / ours_s, 1 / peer_s, "batches/s", repeats, better="higher")
 
 
 def main() -> None:
@@ -191,14 +196,7 @@ def main() -> None:
         ]
     finally:
         shutil.rmtree(folder)
-    for result in rows:
-        print(
-            f"{result['name']:<82} {result['ours']:>9.0f} {result['peer']:>9.0f} "
-            f"{result['unit']:<9} x{result['ratio']:.2f}"
-        )
-    if options.json is not None:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
-        print(f"wrote {options.json}", file=sys.stderr)
+    report(rows, options.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ python benchmarks/training.py --json training.json
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
@@ -23,6 +22,7 @@ import numpy as np
 import rlco_calibration
 import torch
 import tyro
+from _rows import Better, Row, report, row
 from rlco_calibration.twin import load_twin
 from rlco_datasets.contract import franka_compact
 from rlco_datasets.episode import Episode, EpisodeMetadata
@@ -91,7 +91,7 @@ def seconds(steps: int, step: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def stage1_rows(arguments: Arguments, folder: Path) -> list[dict[str, Any]]:
+def stage1_rows(arguments: Arguments, folder: Path) -> list[Row]:
     """Measure stage I."""
     noise_store(folder / "real")
     config = Stage1Config(
@@ -111,10 +111,10 @@ def stage1_rows(arguments: Arguments, folder: Path) -> list[dict[str, Any]]:
         if block > 0:
             ours.append(arguments.steps * config.batch / mine)
             peer.append(arguments.steps * config.batch / theirs)
-    return [row("stage I, against no loader", ours, peer, "samples/s", "higher")]
+    return [medians("stage I, against no loader", ours, peer, "samples/s", better="higher")]
 
 
-def stage2_rows(arguments: Arguments, folder: Path) -> list[dict[str, Any]]:
+def stage2_rows(arguments: Arguments, folder: Path) -> list[Row]:
     """Measure stage II on short demonstrations and a barely trained policy."""
     twin = load_twin(BENCH)
     store, first = folder / "sim", folder / "stage1"
@@ -142,25 +142,19 @@ def stage2_rows(arguments: Arguments, folder: Path) -> list[dict[str, Any]]:
     rollout = [line["seconds/rollout"] for line in rows]
     whole = [line["seconds/rollout"] + line["seconds/update"] for line in rows]
     parts = [
-        row(f"stage II, share of {name}", [r[f"seconds/{name}"] for r in rows], whole, "s", "lower")
+        medians(f"stage II, share of {name}", [r[f"seconds/{name}"] for r in rows], whole, "s")
         for name in ("simulation", "rendering", "inference", "update")
     ]
     rates = ([config.episodes / s for s in whole], [config.episodes / s for s in rollout])
-    return [*parts, row("stage II, against no update", *rates, "episodes/s", "higher")]
+    return [*parts, medians("stage II, against no update", *rates, "episodes/s", better="higher")]
 
 
-def row(name: str, ours: list[float], peer: list[float], unit: str, better: str) -> dict[str, Any]:
-    """Return one line of the table: medians and their ratio."""
+def medians(
+    name: str, ours: list[float], peer: list[float], unit: str, better: Better = "lower"
+) -> Row:
+    """Return the row of two samples' medians."""
     a, b = statistics.median(ours), statistics.median(peer)
-    return {
-        "name": name,
-        "ours": a,
-        "peer": b,
-        "ratio": a / b,
-        "unit": unit,
-        "better": better,
-        "n": len(ours),
-    }
+    return row(name, a, b, unit, len(ours), better=better)
 
 
 def main() -> None:
@@ -171,13 +165,7 @@ def main() -> None:
         rows = stage1_rows(arguments, Path(folder))
         if arguments.iterations > 0:
             rows += stage2_rows(arguments, Path(folder))
-    for line in rows:
-        print(
-            f"{line['name']:34} {line['ours']:10.3f} {line['peer']:10.3f} {line['unit']:11}"
-            f"ratio {line['ratio']:.3f}  n={line['n']}"
-        )
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    report(rows, arguments.json)
 
 
 if __name__ == "__main__":
