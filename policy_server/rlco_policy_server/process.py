@@ -23,10 +23,6 @@ from rlco_policy_server.policies import PolicySet, ServedPolicy
 from rlco_policy_server.record import Recorder
 from rlco_policy_server.shadow import Shadow
 
-SWITCH_INTERVAL_S = 0.0005
-"""How long one thread may make another wait for the interpreter. With Python's 5 ms, a reply that
-is ready waits for whatever the other thread computes."""
-
 
 def serve(
     policies: list[ServedPolicy],
@@ -56,7 +52,6 @@ def serve(
     except (KeyFileError, OSError) as error:
         raise ServeError(str(error)) from error
     gateway = start_gateway(policies, options, shadow=shadow)
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     listener = bind(options)
     app = create_app(gateway, options.endpoints, keys=keys, loader=loader, audit=audit)
     config = uvicorn.Config(
