@@ -40,7 +40,7 @@ def camera(
     if len(seen.views) < 3:
         measured = f"{len(seen.views)} captures show the board"
         return [Verdict(name=f"{name} points", level="fail", measured=measured, remedy=again)], []
-    lens = _lens(model)
+    lens = model.lens
     Y = solve_mount(board, seen.views, lens, model.T_base_camera)
     error_px = _reprojection(board, seen.views, lens, model.T_base_camera, Y)
     by_name = {capture.name: capture for capture in captures}
@@ -108,17 +108,6 @@ def _images(
     ]
 
 
-def _lens(model: CameraModel) -> Lens:
-    return Lens(
-        size=(model.width, model.height),
-        fx=model.fx,
-        fy=model.fy,
-        cx=model.cx,
-        cy=model.cy,
-        distortion=model.distortion,
-    )
-
-
 def _reprojection(board: Board, views: Sequence[View], lens: Lens, X: Array, Y: Array) -> float:
     """Return the rms error (px) with the twin's camera X; only the board's mount Y was fitted."""
     errors = []
@@ -137,4 +126,4 @@ def _rim(board: Board, model: CameraModel, capture: Capture, Y: Array) -> Array:
     x, y = (-margin, width + margin), (-margin, height + margin)
     corners = np.array([[x[0], y[0], 0], [x[1], y[0], 0], [x[1], y[1], 0], [x[0], y[1], 0]])
     points = corners @ T_camera_board[:3, :3].T + T_camera_board[:3, 3]
-    return project(points, _lens(model).vector)
+    return project(points, model.lens.vector)

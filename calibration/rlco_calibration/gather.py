@@ -15,7 +15,6 @@ from rlco_calibration.captures import CaptureFolder, Session
 from rlco_calibration.clicking import Clicker
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.gather_scene import DRAWER_TASK, SceneGatherer
-from rlco_calibration.lens import Lens
 from rlco_calibration.motion import Pace, go
 from rlco_calibration.port import BenchPort
 from rlco_calibration.results import vector3
@@ -60,14 +59,7 @@ class Gatherer:
     def captures(self, camera: str, board: Board, *, count: int, seed: int = 0) -> None:
         """Capture the board in the hand at poses that are chosen to tell the most."""
         model = self._twin.camera(camera)
-        lens = Lens(
-            size=(model.width, model.height),
-            fx=model.fx,
-            fy=model.fy,
-            cx=model.cx,
-            cy=model.cy,
-            distortion=model.distortion,
-        )
+        lens = model.lens
         guess = plan.Guess(
             setup="eye_to_hand",
             lens=lens,

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rlco_datasets.frames import pose_from_quaternion
 
+from rlco_calibration.lens import Lens
+
 Vector3 = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
 Range = tuple[float, float]
@@ -72,6 +74,18 @@ class CameraModel:
     def intrinsics(self) -> NDArray[np.float64]:
         """The `(3, 3)` pinhole matrix, pixels."""
         return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], float)
+
+    @property
+    def lens(self) -> Lens:
+        """The lens of the source frame."""
+        return Lens(
+            size=(self.width, self.height),
+            fx=self.fx,
+            fy=self.fy,
+            cx=self.cx,
+            cy=self.cy,
+            distortion=self.distortion,
+        )
 
     @property
     def T_base_camera(self) -> NDArray[np.float64]:  # noqa: N802

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rlco_calibration.board import Board
-from rlco_calibration.lens import Lens, project
+from rlco_calibration.lens import project
 from rlco_calibration.parts import CameraModel, Lighting
 from rlco_calibration.plan import nominal_mount
 from rlco_calibration.twin import Twin
@@ -67,14 +67,7 @@ class BoardView:
     def __init__(self, camera: CameraModel, lighting: Lighting, board: Board) -> None:
         """Trace the camera's rays once."""
         self._camera, self._light, self._board = camera, lighting, board
-        self._lens = Lens(
-            size=(camera.width, camera.height),
-            fx=camera.fx,
-            fy=camera.fy,
-            cx=camera.cx,
-            cy=camera.cy,
-            distortion=camera.distortion,
-        )
+        self._lens = camera.lens
         self._texture = board.picture(TEXTURE_PX).astype(np.float32) / 255
 
     def draw(self, frame: UInt8Image, T_base_board: Array, rng: np.random.Generator) -> UInt8Image:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from rlco_calibration.box_pixels import box_corners
 from rlco_calibration.clicking import pixels_of
 from rlco_calibration.errors import CalibrationError
-from rlco_calibration.lens import Lens, project
+from rlco_calibration.lens import project
 from rlco_calibration.objects import Clicks
 from rlco_calibration.port import BenchPort
 from rlco_calibration.twin import Twin
@@ -62,13 +62,6 @@ class LabClicker:
     def _seen(self, camera: str, points_m: Array) -> Array:
         """Return the exact pixels `(N, 2)` of points `(N, 3)`, base frame."""
         model = self._twin.camera(camera)
-        lens = Lens(
-            size=(model.width, model.height),
-            fx=model.fx,
-            fy=model.fy,
-            cx=model.cx,
-            cy=model.cy,
-            distortion=model.distortion,
-        )
+        lens = model.lens
         T_camera_base = inverse(model.T_base_camera)
         return project(points_m @ T_camera_base[:3, :3].T + T_camera_base[:3, 3], lens.vector)
