@@ -31,6 +31,7 @@ from rlco_trainer.stage1 import Stage1Config, run_stage1
 from rlco_trainer.stage2 import run_stage2
 from rlco_trainer.stage2_config import Stage2Config
 from rlco_trainer.studies.cli import StudyCommand
+from rlco_trainer.studies.report import StudyReportCommand
 from rlco_trainer.studies.results import UnfinishedError
 from rlco_trainer.studies.steps import StepFailedError
 from rlco_trainer.tracking import TrackingOptions
@@ -295,7 +296,7 @@ def _pool_of(twin: Twin, config: Stage2Config, policy: Policy) -> BatchPool:
     )
 
 
-AnyCommand = Init | Demos | Stage1 | Stage2 | Eval | Export | StudyCommand
+AnyCommand = Init | Demos | Stage1 | Stage2 | Eval | Export | StudyCommand | StudyReportCommand
 Command = (
     Annotated[Init, tyro.conf.subcommand("init")]
     | Annotated[Demos, tyro.conf.subcommand("demos")]
@@ -304,6 +305,7 @@ Command = (
     | Annotated[Eval, tyro.conf.subcommand("eval")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[StudyCommand, tyro.conf.subcommand("study")]
+    | Annotated[StudyReportCommand, tyro.conf.subcommand("study-report")]
 )
 USER_ERRORS = (
     CheckpointError,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-from rlco_trainer.studies.arms import Arm, Reinforce, StudyName, study
+from rlco_trainer.studies.arms import Arm, Reinforce, StudyName, Usual, study
 
 NAMES = get_args(StudyName)
 
 
 def make_study(name):
-    return study(name, real_demos=8, alpha=0.6, beta=0.5)
+    return study(name, Usual(real_demos=8))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -46,4 +46,4 @@ def test_a_run_is_named_by_the_data_it_sees():
 
 def test_an_unknown_study_is_refused():
     with pytest.raises(ValueError, match="no study 'gamma'"):
-        study("gamma", real_demos=8, alpha=0.6, beta=0.5)  # type: ignore[arg-type]
+        study("gamma", Usual(real_demos=8))  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import csv
 import cv2
 import numpy as np
 import pytest
-from rlco_trainer.studies.arms import study
+from rlco_trainer.studies.arms import Usual, study
 from rlco_trainer.studies.figure import draw
 from rlco_trainer.studies.results import AVERAGE, Row, by_seed, markdown, over_seeds, write_csv
 
@@ -31,7 +31,7 @@ def make_rows(found, *, seeds=(0, 1, 2)):
 
 
 def test_the_average_is_that_of_a_seeds_tasks():
-    found = study("main-table", real_demos=8, alpha=0.6, beta=0.5)
+    found = study("main-table", Usual(real_demos=8))
     rows = make_rows(found)
     label = found.arms[1].label
     own = [r.rate for r in rows if r.arm == label and r.place == "lab" and r.seed == 1]
@@ -43,7 +43,7 @@ def test_the_average_is_that_of_a_seeds_tasks():
 
 
 def test_the_table_has_every_cell_and_the_paired_differences():
-    found = study("main-table", real_demos=8, alpha=0.6, beta=0.5)
+    found = study("main-table", Usual(real_demos=8))
     rows = make_rows(found)
     text = markdown(found, rows)
     for place in ("twin", "lab"):
@@ -58,7 +58,7 @@ def test_the_table_has_every_cell_and_the_paired_differences():
 
 
 def test_the_csv_holds_every_row(tmp_path):
-    found = study("sim-init", real_demos=8, alpha=0.6, beta=0.5)
+    found = study("sim-init", Usual(real_demos=8))
     rows = make_rows(found)
     write_csv(rows, tmp_path / "results.csv")
     with (tmp_path / "results.csv").open() as file:
@@ -70,7 +70,7 @@ def test_the_csv_holds_every_row(tmp_path):
 
 @pytest.mark.parametrize("name", ["main-table", "data-efficiency", "beta"])
 def test_a_figure_shows_every_place(tmp_path, name):
-    found = study(name, real_demos=8, alpha=0.6, beta=0.5)
+    found = study(name, Usual(real_demos=8))
     draw(found, make_rows(found), tmp_path / "figure.png")
     image = cv2.imread(str(tmp_path / "figure.png"))
     halves = np.array_split(image, 2)
@@ -79,7 +79,7 @@ def test_a_figure_shows_every_place(tmp_path, name):
 
 
 def test_one_seed_has_no_interval():
-    found = study("beta", real_demos=8, alpha=0.6, beta=0.5)
+    found = study("beta", Usual(real_demos=8))
     rows = make_rows(found, seeds=(0,))
     assert over_seeds(rows, found.arms[0].label, AVERAGE, "twin").interval is None
     assert "[" not in markdown(found, rows).splitlines()[4]

@@ -74,12 +74,14 @@ class Study:
     """Arms, and how to show them."""
 
     title: str
+    question: str
+    """What it is there to answer, in a sentence."""
     arms: tuple[Arm, ...]
     axis: str = ""
     """What `Arm.x` is; empty: bars."""
     log_axis: bool = False
     comparisons: tuple[tuple[str, str], ...] = ()
-    """Pairs (new, old) of labels whose difference the table states."""
+    """Hypotheses: pairs (better, worse) of labels, whose difference the table states."""
     tests: tuple[Test, ...] = ("",)
     """What every policy is tried on, in the twin and in the lab."""
 
@@ -89,12 +91,25 @@ class Study:
         return tuple(dict.fromkeys(arm.bench for arm in self.arms))
 
 
-def study(name: StudyName, *, real_demos: int, alpha: float, beta: float) -> Study:
-    """Return a study at the given number of real demonstrations, sim share and weight.
+@dataclass(frozen=True, kw_only=True)
+class Usual:
+    """What arms have in common where a study does not vary it."""
+
+    real_demos: int = 10
+    """Real demonstrations of each task."""
+    alpha: float = 0.6
+    """Share of sim samples in stage I, where the study does not vary it."""
+    beta: float = 0.5
+    """Weight of the real supervised loss in stage II, where the study does not vary it."""
+
+
+def study(name: StudyName, usual: Usual) -> Study:
+    """Return a study with the usual number of real demonstrations, sim share and weight.
 
     Raises:
         ValueError: if the name is unknown.
     """
+    real_demos, alpha, beta = usual.real_demos, usual.alpha, usual.beta
     rl = Reinforce(beta=beta)
     real_only = Arm(label="real only", alpha=0.0, real_demos=real_demos)
     sft = Arm(label="SFT co-training", alpha=alpha, real_demos=real_demos)
@@ -115,21 +130,32 @@ def study(name: StudyName, *, real_demos: int, alpha: float, beta: float) -> Stu
         )
         return Study(
             title="Success rate by method and task",
+            question="Does RL in the twin, held to real demonstrations, beat supervised "
+            "co-training, and does that beat real demonstrations alone?",
             arms=(real_only, sft, rl_co, *controls),
-            comparisons=pairs,
+            comparisons=(*pairs, *(("RL-Co", control.label) for control in controls)),
         )
     if name == "sim-init":
         without = Arm(label="without sim SFT", alpha=0.0, real_demos=real_demos, stage2=rl)
         with_ = Arm(label="with sim SFT", alpha=alpha, real_demos=real_demos, stage2=rl)
         return Study(
             title="Stage II with and without supervised learning on sim data before it",
+            question="Does stage II need a policy that has seen sim demonstrations?",
             arms=(without, with_),
             comparisons=(("with sim SFT", "without sim SFT"),),
         )
     if name == "data-efficiency":
         counts = sorted({max(1, round(real_demos * share)) for share in (0.25, 0.5, 1.0, 2.0)})
+        at_each = tuple(
+            (f"{new}, {count} demos", f"{old}, {count} demos")
+            for new, old in pairs
+            for count in counts
+        )
+        fewest, most = f"RL-Co, {counts[0]} demos", f"real only, {counts[-1]} demos"
         return Study(
             title="Success rate by number of real demonstrations",
+            question="How many real demonstrations does each method need?",
+            comparisons=(*at_each, (fewest, most)),
             axis="real demonstrations of each task",
             log_axis=True,
             arms=tuple(
@@ -146,8 +172,13 @@ def study(name: StudyName, *, real_demos: int, alpha: float, beta: float) -> Stu
             ),
         )
     if name == "alpha":
+        shares = (0.3, 0.6, 0.8, 0.95)
         return Study(
             title="Success rate by alpha, the share of sim samples in stage I",
+            question="Does RL-Co gain over the co-training that it starts from, at every alpha?",
+            comparisons=tuple(
+                (f"RL-Co, alpha {share:g}", f"SFT co-training, alpha {share:g}") for share in shares
+            ),
             axis="alpha",
             arms=tuple(
                 Arm(
@@ -159,12 +190,16 @@ def study(name: StudyName, *, real_demos: int, alpha: float, beta: float) -> Stu
                     series=label,
                 )
                 for label, stage2 in (("SFT co-training", None), ("RL-Co", rl))
-                for share in (0.3, 0.6, 0.8, 0.95)
+                for share in shares
             ),
         )
     if name == "beta":
+        weights = (0.0, 0.5, 5.0, 50.0)
         return Study(
             title="Success rate of RL-Co by beta, the weight of the real supervised loss",
+            question="Does the supervised loss on real demonstrations help stage II, and how much "
+            "of it?",
+            comparisons=tuple((f"beta {weight:g}", "beta 0") for weight in weights[1:]),
             axis="beta",
             arms=tuple(
                 Arm(
@@ -175,7 +210,7 @@ def study(name: StudyName, *, real_demos: int, alpha: float, beta: float) -> Stu
                     x=weight,
                     series="RL-Co",
                 )
-                for weight in (0.0, 0.5, 5.0, 50.0)
+                for weight in weights
             ),
         )
     if name == "real-data-ablation":
@@ -187,25 +222,30 @@ def study(name: StudyName, *, real_demos: int, alpha: float, beta: float) -> Stu
         )
         return Study(
             title="Where real demonstrations are used",
+            question="Are real demonstrations needed in both stages?",
             arms=arms,
-            comparisons=(("both stages", "stage I only"), ("both stages", "none")),
+            comparisons=tuple(("both stages", arm.label) for arm in reversed(arms[:-1])),
         )
     if name == "generalisation":
         return Study(
             title="Success rate on what was trained for and on what was never met",
+            question="Do the methods keep their order on objects and starts never trained on?",
             arms=(real_only, sft, rl_co),
             comparisons=pairs,
             tests=("", "unseen objects", "unseen starts"),
         )
     if name == "calibration":
-        return _calibration(real_demos=real_demos, alpha=alpha, beta=beta)
+        return _calibration(usual)
     raise ValueError(f"no study {name!r}")
 
 
-def _calibration(*, real_demos: int, alpha: float, beta: float) -> Study:
+def _calibration(usual: Usual) -> Study:
     """Does it matter that the twin was measured? With real demonstrations, and without any."""
     arms, pairs = [], []
-    for label, share, weight in (("RL-Co", alpha, beta), ("no real data", 1.0, 0.0)):
+    for label, share, weight in (
+        ("RL-Co", usual.alpha, usual.beta),
+        ("no real data", 1.0, 0.0),
+    ):
         in_bench: tuple[tuple[Bench, str], ...] = (
             ("recovered", f"{label}, recovered twin"),
             ("uncalibrated", f"{label}, uncalibrated twin"),
@@ -214,7 +254,7 @@ def _calibration(*, real_demos: int, alpha: float, beta: float) -> Study:
             Arm(
                 label=name,
                 alpha=share,
-                real_demos=real_demos,
+                real_demos=usual.real_demos,
                 stage2=Reinforce(beta=weight),
                 bench=bench,
             )
@@ -223,6 +263,7 @@ def _calibration(*, real_demos: int, alpha: float, beta: float) -> Study:
         pairs.append((in_bench[0][1], in_bench[1][1]))
     return Study(
         title="Trained in the twin that calibration recovered, and in an uncalibrated one",
+        question="Does it matter in the lab that the twin was measured?",
         arms=tuple(arms),
         comparisons=tuple(pairs),
     )

@@ -8,9 +8,10 @@ from pathlib import Path
 import tyro
 
 from rlco_trainer.atomic import write_text
-from rlco_trainer.studies.arms import StudyName, study
+from rlco_trainer.studies.arms import StudyName, Usual, study
 from rlco_trainer.studies.figure import draw
-from rlco_trainer.studies.pipeline import Seed, Sizes
+from rlco_trainer.studies.pipeline import Seed
+from rlco_trainer.studies.places import Sizes
 from rlco_trainer.studies.results import markdown, rows_of, write_csv
 from rlco_trainer.studies.steps import StepFailedError
 
@@ -30,17 +31,12 @@ class StudyCommand:
     """Folder of all studies of the same sizes."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One lab, one set of demonstrations and one training run of each arm per seed."""
-    real_demos: int = 10
-    """Real demonstrations of each task."""
-    alpha: float = 0.6
-    """Share of sim samples in stage I, where the study does not vary it."""
-    beta: float = 0.5
-    """Weight of the real supervised loss in stage II, where the study does not vary it."""
+    usual: tyro.conf.OmitArgPrefixes[Usual] = field(default_factory=Usual)
     sizes: tyro.conf.OmitArgPrefixes[Sizes] = field(default_factory=Sizes)
 
     def run(self) -> None:
         """Do what is not done yet; print the table."""
-        chosen = study(self.name, real_demos=self.real_demos, alpha=self.alpha, beta=self.beta)
+        chosen = study(self.name, self.usual)
         wanted = max(arm.real_demos for arm in chosen.arms)
         if wanted > self.sizes.collected:
             raise StepFailedError(

@@ -30,16 +30,14 @@ def draw(study: Study, rows: Sequence[Row], path: Path) -> None:
         figure.subplots(len(places), 1, squeeze=False)[:, 0], places, strict=True
     ):
         (_lines if study.axis else _bars)(axes, study, rows, place)
-        axes.set_ylabel(f"success in the {place} (%)")
+        seeds = len({row.seed for row in rows if row.place == place})
+        axes.set_ylabel(f"success in the {place} (%)\n{seeds} seed{'s' if seeds > 1 else ''}")
         axes.set_ylim(0, 100)
         axes.grid(axis="y", color="#dddddd", linewidth=0.8)
         axes.set_axisbelow(True)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-    seeds = len({row.seed for row in rows})
-    figure.suptitle(
-        f"{study.title}\nmean over {seeds} seeds, 95% interval of the mean", fontsize=10
-    )
+    figure.suptitle(f"{study.title}\nmean over seeds, 95% interval of the mean", fontsize=10)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower center", ncols=min(4, len(labels)), fontsize=8

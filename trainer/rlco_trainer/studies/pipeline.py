@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlco_calibration.twin import Twin, demo_bench, load_twin
+from rlco_calibration.twin import Twin, load_twin
 from rlco_datasets import spec
 from rlco_datasets.contract import franka_compact
 from rlco_evaluation.blinding import Key
 
 from rlco_trainer.studies.arms import Arm, Bench, Reinforce, Test
+from rlco_trainer.studies.places import TEST_SEED, TRIAL_SEED, SeedFolder, Sizes, suffix
 from rlco_trainer.studies.steps import Steps, command, policy_server, typed
 from rlco_trainer.studies.variations import uncalibrated, unseen_objects, unseen_starts
 
-LAB_SEED, TEST_SEED, TRIAL_SEED = 1000, 50_000, 90_000
-"""What is added to a seed, so that labs, test starts and trial starts share nothing."""
+LAB_SEED = 1000
+"""Added to a seed for its hidden lab."""
 FIRST_DOMAIN, DOMAINS = 10, 40
 """ROS domains of studies; the demo's are others."""
 UNSEEN_SEED = 70_000
@@ -33,37 +33,7 @@ CAPTURES = 20
 """Captures of the board when a lab is calibrated."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """How much of everything a study spends."""
-
-    tasks: tuple[str, ...] = ("pick_and_place", "push_cube", "open_drawer", "close_drawer")
-    """Tasks, learnt together by one policy of each arm."""
-    twin: Path = field(default_factory=demo_bench)
-    """The training twin."""
-    gap: float = 1.0
-    """How far the hidden lab is from it (1 = camera 2-3 cm and 2 degrees, other physics)."""
-    collected: int = 20
-    """Real demonstrations collected of each task; an arm uses the first ones of them."""
-    sim_demos: int = 150
-    """Sim demonstrations of each task."""
-    stage1_steps: int = 3000
-    """Gradient steps of stage I."""
-    batch: int = 128
-    """Samples of a stage I step."""
-    iterations: int = 40
-    """PPO iterations of stage II."""
-    episodes: int = 192
-    """Exploring episodes of an iteration, over all tasks."""
-    sim_episodes: int = 100
-    """Episodes of the final evaluation in the twin, of each task."""
-    trials: int = 30
-    """Initial conditions in the lab of each task; each arm meets each once. 0: twin only."""
-    time_limit_s: float = 6.0
-    """A trial fails after this time."""
-
-
-class Seed:
+class Seed(SeedFolder):
     """The runs of one seed, below `folder`."""
 
     def __init__(self, folder: Path, sizes: Sizes, seed: int) -> None:
@@ -73,7 +43,7 @@ class Seed:
             StepFailedError: if it holds runs of other sizes.
             TwinError: if the twin is unusable or lacks a task.
         """
-        self.folder, self.sizes, self.seed = folder, sizes, seed
+        super().__init__(folder, sizes, seed)
         self.twin: Twin = load_twin(sizes.twin)
         for task in sizes.tasks:
             self.twin.task(task)
@@ -83,36 +53,17 @@ class Seed:
     def _domain(self) -> str:
         return f"domain:={FIRST_DOMAIN + self.seed % DOMAINS}"
 
-    def _lab(self, test: Test = "") -> Path:
-        objects = "-unseen-objects" if test == "unseen objects" else ""
-        return self.folder / "lab" / f"hidden{objects}.yaml"
-
-    def _store(self, kind: str, task: str, bench: Bench = "") -> Path:
-        return self.folder / f"{kind}-{task}{_suffix(bench, '-in-')}.zarr"
-
     def _stores(self, kind: str, bench: Bench = "") -> tuple[Path, ...]:
-        return tuple(self._store(kind, task, bench) for task in self.sizes.tasks)
-
-    def bench(self, bench: Bench) -> Path:
-        """Return the twin file that arms of a bench train in."""
-        if bench == "recovered":
-            return self.folder / "calibration" / "twin.yaml"
-        return self.folder / "uncalibrated.yaml" if bench == "uncalibrated" else self.sizes.twin
-
-    def _around(self, test: Test) -> Path:
-        """Return the twin file whose objects a test is about."""
-        if test == "unseen objects":
-            return self.folder / "unseen-objects.yaml"
-        return self.sizes.twin
+        return tuple(self.store(kind, task, bench) for task in self.sizes.tasks)
 
     def collect(self, benches: Sequence[Bench] = ("",), tests: Sequence[Test] = ("",)) -> None:
         """Draw the lab; collect and generate demonstrations of every task; make what is tried."""
         sizes = self.sizes
         self._draw_lab("")
         for task in sizes.tasks:
-            where = (f"twin:={self._lab()}", f"measured:={sizes.twin}", f"task:={task}")
+            where = (f"twin:={self.lab()}", f"measured:={sizes.twin}", f"task:={task}")
             amount = (f"episodes:={sizes.collected}", f"seed:={self.seed}", self._domain)
-            store = f"store:={self._store('real', task)}"
+            store = f"store:={self.store('real', task)}"
             self.steps.run(
                 f"real-{task}",
                 f"Collect demonstrations of {task} in the lab, over ROS 2",
@@ -126,23 +77,23 @@ class Seed:
             self._write(
                 "unseen-objects",
                 "Make other objects",
-                self._around("unseen objects"),
+                self.around("unseen objects"),
                 lambda: unseen_objects(self.twin, UNSEEN_SEED + self.seed),
             )
             self._draw_lab("unseen objects")
 
     def _draw_lab(self, test: Test) -> None:
-        draw = {"seed": LAB_SEED + self.seed, "gap": self.sizes.gap, "out": self._lab(test)}
+        draw = {"seed": LAB_SEED + self.seed, "gap": self.sizes.gap, "out": self.lab(test)}
         self.steps.run(
-            f"lab{_suffix(test)}",
+            f"lab{suffix(test)}",
             "Draw a hidden lab",
-            command("rlco-lab", "draw", twin=self._around(test), **draw),
+            command("rlco-lab", "draw", twin=self.around(test), **draw),
         )
 
     def _generate(self, bench: Bench) -> None:
         for task in self.sizes.tasks:
             self.steps.run(
-                f"sim-{task}{_suffix(bench, '-in-')}",
+                f"sim-{task}{suffix(bench, '-in-')}",
                 f"Generate demonstrations of {task} in the {bench or 'study'}'s twin",
                 command(
                     *("rlco-train", "demos"),
@@ -150,7 +101,7 @@ class Seed:
                     task=task,
                     episodes=self.sizes.sim_demos,
                     seed=self.seed,
-                    out=self._store("sim", task, bench),
+                    out=self.store("sim", task, bench),
                 ),
             )
 
@@ -164,7 +115,7 @@ class Seed:
             "calibrate",
             "Calibrate the lab, over ROS 2",
             command(
-                *("rlco-up", "calibrate", f"twin:={self._lab()}", f"measured:={self.sizes.twin}"),
+                *("rlco-up", "calibrate", f"twin:={self.lab()}", f"measured:={self.sizes.twin}"),
                 *(f"folder:={folder}", "automatic:=true", "steps:=captures,motions,pushes"),
                 *(f"captures:={CAPTURES}", self._domain),
             ),
@@ -237,17 +188,13 @@ class Seed:
             ),
         )
 
-    def sim_result(self, arm: Arm, task: str, test: Test = "") -> Path:
-        """Return where the twin evaluation of an arm is kept."""
-        return self.folder / "sim" / f"{arm.folder}-{task}{_suffix(test)}.json"
-
     def evaluate_in_twin(self, arm: Arm, test: Test = "") -> None:
         """Evaluate an arm's policy in its training twin, on starts that training never saw."""
         checkpoint = self.folder / arm.folder / "checkpoint"
         (self.folder / "sim").mkdir(exist_ok=True)
         for task in self.sizes.tasks:
             result = self.sim_result(arm, task, test)
-            twin = self._around(test) if test == "unseen objects" else self.bench(arm.bench)
+            twin = self.around(test) if test == "unseen objects" else self.bench(arm.bench)
             self.steps.run(
                 result.stem,
                 f"Evaluate {arm.label} on {test or 'what is known'} of {task} in the twin",
@@ -258,16 +205,16 @@ class Seed:
                     task=task,
                     episodes=self.sizes.sim_episodes,
                     seed=TEST_SEED + self.seed,
-                    conditions=self._unseen_starts(task, TEST_SEED, self.sizes.sim_episodes)
+                    conditions=self._draw_unseen_starts(task, TEST_SEED, self.sizes.sim_episodes)
                     if test == "unseen starts"
                     else None,
                     json=result,
                 ),
             )
 
-    def _unseen_starts(self, task: str, purpose: int, count: int) -> Path:
+    def _draw_unseen_starts(self, task: str, purpose: int, count: int) -> Path:
         """Make starts beyond those that were trained, and return their file."""
-        path = self.folder / f"unseen-starts-{task}-{purpose}.yaml"
+        path = self.unseen_starts(task, purpose)
         self._write(
             path.stem,
             f"Draw {count} unseen starts of {task}",
@@ -275,10 +222,6 @@ class Seed:
             lambda: unseen_starts(self.twin, task, count, purpose + self.seed),
         )
         return path
-
-    def lab_folder(self, name: str, task: str, test: Test = "") -> Path:
-        """Return where the lab trials of a study are kept."""
-        return self.folder / "trials" / f"{name}-{task}{_suffix(test)}"
 
     def evaluate_in_lab(self, name: str, arms: Sequence[Arm], test: Test = "") -> None:
         """Run a study's blind, interleaved trials of every task in the lab."""
@@ -296,7 +239,7 @@ class Seed:
                 command(
                     *("rlco-eval", "create", *policies),
                     name=f"{at.name}-{self.seed}",
-                    conditions=self._trial_starts(task, test),
+                    conditions=self._draw_trial_starts(task, test),
                     contract_id=franka_compact().id,
                     instruction=self.twin.task(task).instruction,
                     criterion=f"as the twin's task {task} says, released and at rest",
@@ -308,16 +251,16 @@ class Seed:
             )
             self._run_trials(at, test)
 
-    def _trial_starts(self, task: str, test: Test) -> Path:
+    def _draw_trial_starts(self, task: str, test: Test) -> Path:
         if test == "unseen starts":
-            return self._unseen_starts(task, TRIAL_SEED, self.sizes.trials)
-        conditions = self.folder / "trials" / f"conditions-{task}{_suffix(test)}.yaml"
+            return self._draw_unseen_starts(task, TRIAL_SEED, self.sizes.trials)
+        conditions = self.trial_starts(task, test)
         self.steps.run(
             conditions.stem,
             f"Draw {self.sizes.trials} starts of {task}",
             command(
                 *("rlco-calibrate", "conditions"),
-                twin=self._around(test),
+                twin=self.around(test),
                 task=task,
                 n=self.sizes.trials,
                 seed=TRIAL_SEED + self.seed,
@@ -339,14 +282,9 @@ class Seed:
         logs = self.folder / "logs"
         with policy_server(serve, ready, logs / f"server-{at.name}.log") as url:
             trials = command(
-                *("rlco-up", "eval", f"twin:={self._lab(test)}"),
-                *(f"measured:={self._around(test)}", f"server:={url}"),
+                *("rlco-up", "eval", f"twin:={self.lab(test)}"),
+                *(f"measured:={self.around(test)}", f"server:={url}"),
                 *(f"study:={at / 'study.yaml'}", f"ledger:={at / 'ledger.jsonl'}", self._domain),
             )
             self.steps.execute(name, trials)
         self.steps.finish(name, [typed(serve), typed(trials)], time.monotonic() - started_s)
-
-
-def _suffix(name: str, before: str = "-") -> str:
-    """Return what a name adds to a file's name: nothing for the usual."""
-    return before + name.replace(" ", "-") if name else ""

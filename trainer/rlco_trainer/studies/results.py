@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -15,8 +16,8 @@ from rlco_evaluation.ledger import Ledger
 from rlco_evaluation.seeds import SeedMean, mean_over_seeds
 from rlco_evaluation.study import Study as LockedStudy
 
-from rlco_trainer.studies.arms import Study, Test
-from rlco_trainer.studies.pipeline import Seed
+from rlco_trainer.studies.arms import Study, StudyName, Test
+from rlco_trainer.studies.places import SeedFolder
 
 AVERAGE = "average"
 
@@ -43,32 +44,45 @@ class UnfinishedError(ValueError):
     """Trials of a study are still to run."""
 
 
-def rows_of(name: str, study: Study, seed: Seed) -> list[Row]:
+def rows_of(name: StudyName, study: Study, seed: SeedFolder) -> list[Row]:
     """Read one seed's results.
 
     Raises:
         UnfinishedError: if trials are missing.
     """
+    rows = twin_rows(study, seed)
+    return rows + lab_rows(name, study, seed) if seed.sizes.trials > 0 else rows
+
+
+def twin_rows(study: Study, seed: SeedFolder) -> list[Row]:
+    """Read a seed's evaluations in the twin."""
     rows = []
-    for test in study.tests:
-        for task in seed.sizes.tasks:
-            for arm in study.arms:
-                result = seed.sim_result(arm, task, test)
-                data = json.loads(result.read_text(encoding="utf-8"))
-                rows.append(
-                    Row(
-                        seed=seed.seed,
-                        arm=arm.label,
-                        task=task,
-                        place=place("twin", test),
-                        successes=data["successes"],
-                        episodes=data["episodes"],
-                    )
-                )
-            if seed.sizes.trials > 0:
-                at = seed.lab_folder(name, task, test)
-                rows += _lab_rows(at, seed.seed, task, place("lab", test))
+    for test, task, arm in itertools.product(study.tests, seed.sizes.tasks, study.arms):
+        data = json.loads(seed.sim_result(arm, task, test).read_text(encoding="utf-8"))
+        rows.append(
+            Row(
+                seed=seed.seed,
+                arm=arm.label,
+                task=task,
+                place=place("twin", test),
+                successes=data["successes"],
+                episodes=data["episodes"],
+            )
+        )
     return rows
+
+
+def lab_rows(name: StudyName, study: Study, seed: SeedFolder) -> list[Row]:
+    """Read a seed's trials in the lab.
+
+    Raises:
+        UnfinishedError: if trials are missing.
+    """
+    return [
+        row
+        for test, task in itertools.product(study.tests, seed.sizes.tasks)
+        for row in _trials(seed.lab_folder(name, task, test), seed.seed, task, place("lab", test))
+    ]
 
 
 def place(where: str, test: Test) -> str:
@@ -76,7 +90,7 @@ def place(where: str, test: Test) -> str:
     return f"{where}, {test}" if test else where
 
 
-def _lab_rows(at: Path, seed: int, task: str, where: str) -> list[Row]:
+def _trials(at: Path, seed: int, task: str, where: str) -> list[Row]:
     study = spec.load(LockedStudy, at / "study.yaml")
     with Ledger.open(at / "ledger.jsonl", study) as ledger:
         result = analyse(study, ledger, spec.load(Key, at / "key.yaml"))
@@ -103,6 +117,33 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer.writerows({**asdict(row), "rate": f"{row.rate:.4f}"} for row in rows)
 
 
+def read_csv(path: Path) -> list[Row]:
+    """Read what `write_csv` wrote.
+
+    Raises:
+        SpecError: if the file has other columns, or a cell is no such value.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        table = csv.DictReader(file)
+        wanted = [*(field.name for field in fields(Row)), "rate"]
+        if table.fieldnames != wanted:
+            raise spec.SpecError(f"{path}: columns are {table.fieldnames}, expected {wanted}")
+        try:
+            return [
+                Row(
+                    seed=int(line["seed"]),
+                    arm=line["arm"],
+                    task=line["task"],
+                    place=line["place"],
+                    successes=int(line["successes"]),
+                    episodes=int(line["episodes"]),
+                )
+                for line in table
+            ]
+        except ValueError as error:
+            raise spec.SpecError(f"{path}, line {table.line_num}: {error}") from error
+
+
 def over_seeds(rows: Sequence[Row], arm: str, task: str, place: str) -> SeedMean:
     """Return a cell's mean over seeds; the task `average` is the mean of a seed's tasks."""
     return mean_over_seeds(list(by_seed(rows, arm, task, place).values()))
@@ -125,10 +166,11 @@ def markdown(study: Study, rows: Sequence[Row]) -> str:
     lines = []
     for place in dict.fromkeys(row.place for row in rows):
         episodes = sorted({row.episodes for row in rows if row.place == place})
-        seeds = len({row.seed for row in rows})
+        seeds = len({row.seed for row in rows if row.place == place})
         lines += [
-            f"**{study.title}: {place}** (success rate in %, mean over {seeds} seeds [95% interval "
-            f"of the mean], {' or '.join(map(str, episodes))} episodes a cell and seed)",
+            f"**{study.title}: {place}** (success rate in %, "
+            + (f"mean over {seeds} seeds [95% interval of the mean]" if seeds > 1 else "one seed")
+            + f", {' or '.join(map(str, episodes))} episodes a cell and seed)",
             "",
             "| | " + " | ".join(task.replace("_", " ") for task in tasks) + " |",
             "|---" * (len(tasks) + 1) + "|",
@@ -140,13 +182,14 @@ def markdown(study: Study, rows: Sequence[Row]) -> str:
             for arm in study.arms
         ]
         for new, old in study.comparisons:
-            cells = [str(_difference(rows, new, old, task, place)) for task in tasks]
+            cells = [str(difference(rows, new, old, task, place)) for task in tasks]
             lines.append(f"| *{new} minus {old}* | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
 
 
-def _difference(rows: Sequence[Row], new: str, old: str, task: str, place: str) -> SeedMean:
+def difference(rows: Sequence[Row], new: str, old: str, task: str, place: str) -> SeedMean:
+    """Return the mean over seeds of an arm's rate minus another's, paired by seed."""
     a, b = by_seed(rows, new, task, place), by_seed(rows, old, task, place)
     return mean_over_seeds([a[seed] - b[seed] for seed in a])
 

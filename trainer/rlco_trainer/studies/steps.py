@@ -20,6 +20,7 @@ from typing import Any
 
 SERVER_START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 15.0
+JOURNAL = "journal.json"
 
 
 class StepFailedError(RuntimeError):
@@ -58,6 +59,20 @@ def typed(words: list[str]) -> str:
     return shlex.join([Path(words[0]).name, *words[1:]])
 
 
+def read_journal(folder: Path) -> dict[str, Any]:
+    """Return a folder's `settings` and its `steps` so far, by name; nothing is written.
+
+    Raises:
+        StepFailedError: if it has no journal, or one that cannot be read.
+    """
+    path = folder / JOURNAL
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StepFailedError(f"{path} cannot be read: {error}") from error
+    return found
+
+
 class Steps:
     """A folder with steps that were run in it."""
 
@@ -69,11 +84,11 @@ class Steps:
         """
         self.folder = folder
         (folder / "logs").mkdir(parents=True, exist_ok=True)
-        self._journal = folder / "journal.json"
+        self._journal = folder / JOURNAL
         plain = json.loads(json.dumps(dict(settings), default=str))
         self._record: dict[str, Any] = {"settings": plain, "steps": {}}
         if self._journal.exists():
-            self._record = json.loads(self._journal.read_text(encoding="utf-8"))
+            self._record = read_journal(folder)
             earlier = self._record["settings"]
             changed = [key for key in {*earlier, *plain} if earlier.get(key) != plain.get(key)]
             if changed:

@@ -1,0 +1,113 @@
+"""Studies without simulation or training: what their commands leave behind that others read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import tyro
+from rlco_calibration import cli as calibrate
+from rlco_calibration.twin import demo_bench, load_twin
+from rlco_datasets import spec
+from rlco_evaluation import cli as evaluation
+from rlco_evaluation.blinding import Key
+from rlco_evaluation.ledger import Ledger
+from rlco_evaluation.records import TrialRecord
+from rlco_evaluation.schedule import schedule
+from rlco_evaluation.study import Study
+from rlco_trainer.studies import pipeline, steps
+from rlco_trainer.studies.places import Sizes
+
+RECOVERED = "recovered-twin"
+SIZES = Sizes(tasks=("push_cube", "open_drawer"), collected=20, sim_episodes=6, trials=3)
+
+
+class FakeCommands:
+    """Stands in for `steps.execute`: notes commands; writes twins, results, plans and ledgers.
+
+    `rate(run, task)` is the success rate of the policy of the run folder `run`. A command that
+    `fails` fails, and the study with it.
+    """
+
+    def __init__(self, rate: Callable[[str, str], float]) -> None:
+        self.rate = rate
+        self.fails: Callable[[list[str]], bool] = lambda words: False
+        self.commands: list[list[str]] = []
+
+    def __call__(self, words: list[str], log: Path) -> None:
+        if self.fails(words):
+            raise steps.StepFailedError(f"{words} was told to fail")
+        self.commands.append(words)
+        given = dict(pairwise(words))
+        if "walk" in words:
+            twin = spec.to_plain(load_twin(demo_bench())) | {"name": RECOVERED}
+            folder = Path(given["--folder"])
+            spec.save(
+                spec.from_plain(type(load_twin(demo_bench())), twin, where="test"),
+                folder / "twin.yaml",
+            )
+        elif words[:2] in (["rlco-train", "stage1"], ["rlco-train", "stage2"]):
+            checkpoint = Path(given["--out"]) / "checkpoint"
+            checkpoint.mkdir(parents=True)
+            (checkpoint / "weights").write_text(given["--out"])
+        elif words[:2] == ["rlco-train", "eval"]:
+            episodes = int(given["--episodes"])
+            rate = self.rate(Path(given["--checkpoint"]).parent.name, given["--task"])
+            found = {"successes": round(rate * episodes), "episodes": episodes}
+            Path(given["--json"]).write_text(json.dumps(found))
+        elif words[:2] == ["rlco-calibrate", "conditions"]:
+            tyro.cli(calibrate.Command, args=words[1:]).run()
+        elif words[:2] == ["rlco-eval", "create"]:
+            evaluation.main(words[1:])
+        elif words[:2] == ["rlco-up", "eval"]:
+            self._write_ledger(dict(word.split(":=") for word in words if ":=" in word))
+
+    def _write_ledger(self, given: dict[str, str]) -> None:
+        at = Path(given["study"])
+        planned, key = spec.load(Study, at), spec.load(Key, at.with_name("key.yaml"))
+        left = {
+            entry.code: round(self.rate(Path(entry.checkpoint).parent.name, planned.task) * n)
+            for entry in key.entries
+            for n in [len(planned.conditions)]
+        }
+        with Ledger.open(given["ledger"], planned, "a") as ledger:
+            for trial in schedule(planned):
+                left[trial.code] -= 1
+                ledger.append(
+                    TrialRecord(
+                        index=trial.index,
+                        condition=trial.condition,
+                        code=trial.code,
+                        status="done",
+                        success=left[trial.code] >= 0,
+                    )
+                )
+
+    def of(self, *words: str) -> list[list[str]]:
+        """Return the commands that have all of these words."""
+        return [line for line in self.commands if set(words) <= set(line)]
+
+
+def half(run: str, task: str) -> float:
+    """Every policy succeeds every other time."""
+    return 0.5
+
+
+def install(
+    monkeypatch: pytest.MonkeyPatch, rate: Callable[[str, str], float] = half
+) -> FakeCommands:
+    """Make every study run fake commands; return what notes them."""
+
+    @contextmanager
+    def server(words: list[str], ready: Path, log: Path) -> Iterator[str]:
+        yield "http://127.0.0.1:1"
+
+    fake = FakeCommands(rate)
+    monkeypatch.setattr(steps, "execute", fake)
+    monkeypatch.setattr(steps, "script", lambda name: name)
+    monkeypatch.setattr(pipeline, "policy_server", server)
+    return fake

@@ -1,0 +1,142 @@
+"""`rlco-train study-report`: what studies found so far, as CSVs, figures and one Markdown page."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import tyro
+from rlco_calibration.twin import demo_bench, load_twin
+from rlco_datasets import spec
+
+from rlco_trainer.atomic import replaced_folder, write_text
+from rlco_trainer.studies.arms import Study, StudyName, Usual, study
+from rlco_trainer.studies.figure import draw
+from rlco_trainer.studies.page import FIGURE, PAGE, RECORD, ROWS, Record, page
+from rlco_trainer.studies.places import SeedFolder, Sizes
+from rlco_trainer.studies.results import Row, lab_rows, twin_rows, write_csv
+from rlco_trainer.studies.steps import StepFailedError, read_journal
+
+NAMES: tuple[StudyName, ...] = get_args(StudyName)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyReportCommand:
+    """Write what studies found so far beside the paper's numbers.
+
+    In: the folder that `rlco-train study` writes, finished or under way; it is only read. Out:
+    DOCS/results/STUDY with results.csv, figure.png and study.yaml for each study that has a
+    finished seed, and DOCS/results.md, written from those of every study in DOCS/results. A seed
+    counts in the twin, or in the lab, once all arms and tasks are done there.
+    Example: rlco-train study-report runs/studies --docs docs
+    """
+
+    studies: tyro.conf.Positional[Path]
+    """Folder of all studies of the same sizes."""
+    docs: Path = Path("docs")
+    """Folder of the page."""
+    names: tuple[StudyName, ...] = NAMES
+    """Which studies."""
+    usual: tyro.conf.OmitArgPrefixes[Usual] = field(default_factory=Usual)
+    """What the studies were run with."""
+    note: str = ""
+    """What a reader should know of the run, for example the machine and what else it did."""
+
+    def run(self) -> None:
+        """Collect each study; write the page."""
+        if not any(self.studies.glob("seed-*/journal.json")):
+            raise StepFailedError(
+                f"{self.studies} holds no seed-N/journal.json; give the --out of `rlco-train study`"
+            )
+        for name in self.names:
+            found = self._collect(name)
+            print(f"{name}: {found}", flush=True)
+        results = self.docs / "results"
+        write_text(self.docs / PAGE, page(results))
+        print(f"{self.docs / PAGE}, {results}")
+
+    def _collect(self, name: StudyName) -> str:
+        """Write a study's folder if it has a finished seed; return what was found."""
+        chosen = study(name, self.usual)
+        rows: list[Row] = []
+        seconds, done, under_way, sizes = 0.0, [], [], None
+        for folder in _seed_folders(self.studies):
+            journal = read_journal(folder)
+            seed = SeedFolder(
+                folder,
+                spec.from_plain(Sizes, journal["settings"], where=str(folder)),
+                int(folder.name.partition("-")[2]),
+            )
+            if sizes is not None and sizes != seed.sizes:
+                raise StepFailedError(f"{folder} has other sizes than {self.studies}'s other seeds")
+            sizes = seed.sizes
+            wanted = seed.steps_of(name, chosen)
+            ended = [step for step in wanted if step in journal["steps"]]
+            found = _finished_rows(name, chosen, seed, journal["steps"])
+            rows += found
+            if found:
+                done.append(seed.seed)
+                seconds += sum(journal["steps"][step]["seconds"] for step in ended)
+            if len(ended) < len(wanted):
+                under_way.append(f"seed {seed.seed}: {len(ended)} of {len(wanted)} steps done")
+        if not rows or sizes is None:
+            return f"no finished seed ({'; '.join(under_way)})"
+        record = Record(
+            name=name,
+            usual=self.usual,
+            command=_command(name, done, self.studies, sizes, self.usual),
+            hours=round(seconds / 3600, 2),
+            under_way=tuple(under_way),
+            note=self.note,
+        )
+        with replaced_folder(self.docs / "results" / name) as at:
+            write_csv(rows, at / ROWS)
+            spec.save(record, at / RECORD)
+            draw(chosen, rows, at / FIGURE)
+        return f"{len(done)} seeds" + (f" ({'; '.join(under_way)})" if under_way else "")
+
+
+def _seed_folders(studies: Path) -> list[Path]:
+    found = [path.parent for path in studies.glob("seed-*/journal.json")]
+    numbered = [path for path in found if re.fullmatch(r"seed-\d+", path.name)]
+    return sorted(numbered, key=lambda path: int(path.name.partition("-")[2]))
+
+
+def _finished_rows(
+    name: StudyName, chosen: Study, seed: SeedFolder, done: dict[str, Any]
+) -> list[Row]:
+    """Return a seed's rows of the places where every arm and task is done."""
+    rows: list[Row] = []
+    if all(step in done for step in seed.twin_steps(chosen)):
+        rows += twin_rows(chosen, seed)
+    if seed.sizes.trials > 0 and all(step in done for step in seed.lab_steps(name, chosen)):
+        rows += lab_rows(name, chosen, seed)
+    return rows
+
+
+def _command(name: StudyName, seeds: Sequence[int], out: Path, sizes: Sizes, usual: Usual) -> str:
+    """Return the command that makes these results, without what is the default.
+
+    A twin is named by its file and runs by their last two folders: where a machine keeps them is
+    nobody's business.
+    """
+    words = ["rlco-train", "study", name, "--seeds", *map(str, seeds)]
+    plain = spec.to_plain(usual) | spec.to_plain(sizes)
+    default = spec.to_plain(Usual()) | spec.to_plain(Sizes())
+    if _is_demo_bench(sizes.twin):
+        plain["twin"] = default["twin"]
+    else:
+        plain["twin"] = sizes.twin.name
+    for key, value in plain.items():
+        if value != default[key]:
+            values = value if isinstance(value, list) else [value]
+            words += [f"--{key.replace('_', '-')}", *map(str, values)]
+    return shlex.join([*words, "--out", str(Path(*out.resolve().parts[-2:]))])
+
+
+def _is_demo_bench(twin: Path) -> bool:
+    return twin.is_file() and load_twin(twin).id == load_twin(demo_bench()).id
