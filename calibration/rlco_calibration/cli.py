@@ -17,7 +17,13 @@ from rlco_datasets.store import StoreError
 from rlco_calibration import describe
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.initial_states import sample
-from rlco_calibration.scene_cli import MarkCommand, ObjectCommand, SceneCommand, TasksCommand
+from rlco_calibration.scene_cli import (
+    ClickCommand,
+    MarkCommand,
+    ObjectCommand,
+    SceneCommand,
+    TasksCommand,
+)
 from rlco_calibration.steps import BoardPage, Check, Factory, WalkCommand
 from rlco_calibration.twin import TwinError, load_twin
 
@@ -92,6 +98,7 @@ Command = (
     Annotated[BoardPage, tyro.conf.subcommand("board")]
     | Annotated[WalkCommand, tyro.conf.subcommand("walk")]
     | Annotated[Factory, tyro.conf.subcommand("factory")]
+    | Annotated[ClickCommand, tyro.conf.subcommand("click")]
     | Annotated[ObjectCommand, tyro.conf.subcommand("object")]
     | Annotated[MarkCommand, tyro.conf.subcommand("mark")]
     | Annotated[SceneCommand, tyro.conf.subcommand("scene")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import cv2
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.marked_states import LEAST_MARKS
 from rlco_calibration.objects import Clicks, Pixel
+from rlco_calibration.parts import Range
 
 Array = NDArray[np.float64]
 
@@ -24,14 +26,30 @@ BOX_PROMPTS = (
 ENTER, ESCAPE, UNDO = (10, 13), 27, ord("u")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """What is to be clicked in one frame: a box's corners, or the marks of a task's object."""
+
+    camera: str
+    object: str
+    task: str = ""
+    """Whose marks; "" where the box's corners are to be clicked."""
+    place_m: tuple[float, float] = (0.0, 0.0)
+    """Where the box was to be put (x, y), base frame."""
+    yaw_rad: float = 0.0
+    """How it was to be turned."""
+    yaws_rad: Range = (0.0, 0.0)
+    """Marks: the object starts turned by these, first mark to last."""
+
+
 class Clicker(Protocol):
     """Whoever clicks: a person, or one who is simulated. Frames are `(H, W, 3)` RGB."""
 
-    def box(self, camera: str, frame: NDArray[np.uint8], name: str) -> Clicks:
-        """Return the corners of the box `name` as clicked in a frame."""
+    def box(self, picture: Picture, frame: NDArray[np.uint8]) -> Clicks:
+        """Return the corners of a picture's box as clicked in its frame."""
 
-    def marks(self, camera: str, frame: NDArray[np.uint8], task: str, name: str) -> Array:
-        """Return the pixels `(N, 2)` of the marked start positions of an object in a task."""
+    def marks(self, picture: Picture, frame: NDArray[np.uint8]) -> Array:
+        """Return the pixels `(N, 2)` of the marked start positions of a picture's object."""
 
 
 def pixels_of(points: Array) -> tuple[Pixel, ...]:
@@ -86,23 +104,26 @@ class Window:
             ) from error
         return source_pixels(np.array(points, float), scale)
 
-    def box(self, camera: str, frame: NDArray[np.uint8], name: str) -> Clicks:
+    def box(self, picture: Picture, frame: NDArray[np.uint8]) -> Clicks:
         """Have the six corners of a box clicked.
 
         Raises:
             CalibrationError: as `click`.
         """
-        pixels = pixels_of(self.click(camera, frame, [f"{name}: {text}" for text in BOX_PROMPTS]))
+        prompts = [f"{picture.object}: {text}" for text in BOX_PROMPTS]
+        pixels = pixels_of(self.click(picture.camera, frame, prompts))
         return Clicks(table=pixels[:3], top=pixels[3:])
 
-    def marks(self, camera: str, frame: NDArray[np.uint8], task: str, name: str) -> Array:
+    def marks(self, picture: Picture, frame: NDArray[np.uint8]) -> Array:
         """Have as many marks clicked as were asked for.
 
         Raises:
             CalibrationError: as `click`.
         """
-        prompts = [f"{task}: mark {index + 1} of {name}" for index in range(self._count)]
-        return self.click(camera, frame, prompts)
+        prompts = [
+            f"{picture.task}: mark {index + 1} of {picture.object}" for index in range(self._count)
+        ]
+        return self.click(picture.camera, frame, prompts)
 
 
 def source_pixels(points: Array, scale: int) -> Array:

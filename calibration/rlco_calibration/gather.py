@@ -19,6 +19,7 @@ from rlco_calibration.motion import Pace, go
 from rlco_calibration.port import BenchPort
 from rlco_calibration.results import vector3
 from rlco_calibration.scene import Touches
+from rlco_calibration.to_click import Pictures
 from rlco_calibration.walk import SCENE, Walk
 
 Array = NDArray[np.float64]
@@ -150,7 +151,7 @@ class Gatherer:
         """Collect all that is not there yet. What later steps need is solved on the way.
 
         Steps: captures, touches, motions and pushes; and where asked for `drawer`, and `objects`
-        and `marks`, which need somebody who clicks.
+        and `marks`, pictures that somebody is to click in: now, or where nobody is here, later.
 
         Raises:
             CalibrationError: naming what cannot be collected, or what collected cannot be used.
@@ -162,15 +163,11 @@ class Gatherer:
             self.touches()
             self._walk.table()
         scene = SceneGatherer(self._port, self._walk, self._say)
-        if "objects" in steps or "marks" in steps:
-            clicker = self._who_clicks()
-            if "objects" in steps:
-                scene.objects(clicker, cameras[0])
-                if not self._walk.solved("cameras"):
-                    self._walk.cameras()
-                self._walk.objects()
-            if "marks" in steps:
-                scene.marks(clicker, cameras[0])
+        if "objects" in steps:
+            scene.objects(cameras[0])
+        if "marks" in steps:
+            scene.marks(cameras[0])
+        self._click(scene.pictures)
         if "drawer" in steps:
             scene.drawer(self._home())
         if "motions" in steps:
@@ -178,12 +175,21 @@ class Gatherer:
         if "pushes" in steps:
             self.pushes()
 
-    def _who_clicks(self) -> Clicker:
+    def _click(self, taken: Pictures) -> None:
+        """Have the pictures clicked in, and measure what they show: later steps use the sizes."""
+        if not taken.waiting:
+            return
         if self._clicker is None:
-            raise CalibrationError(
-                "nobody is here to click in pictures: use `rlco-calibrate object` and `mark`"
+            self._say(
+                f"{len(taken.waiting)} pictures in {taken.path} wait for somebody who clicks: "
+                f"rlco-calibrate click --folder {self._walk.folder}"
             )
-        return self._clicker
+            return
+        taken.click(self._clicker, self._say)
+        if self._walk.wanted("objects"):
+            if not self._walk.solved("cameras"):
+                self._walk.cameras()
+            self._walk.objects()
 
     @property
     def _half_m(self) -> float:

@@ -11,17 +11,17 @@ from rlco_datasets import spec
 from rlco_datasets.frames import pose_matrix
 from rlco_datasets.initial_condition import InitialCondition, ObjectPose
 
-from rlco_calibration.clicking import Clicker, pixels_of
+from rlco_calibration.clicking import Picture
 from rlco_calibration.drawer import FINGER_HALF_DEPTH_M, DrawerTouches
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.initial_states import sample
-from rlco_calibration.marked_states import Mark, Marks
 from rlco_calibration.motion import TOOL_DOWN, Pace, go, press, touch
-from rlco_calibration.objects import ObjectCapture, ObjectFolder
+from rlco_calibration.objects import ObjectFolder
 from rlco_calibration.parts import Drawer
 from rlco_calibration.port import BenchPort
 from rlco_calibration.results import vector3
 from rlco_calibration.scene import TIP_M
+from rlco_calibration.to_click import Pictures
 from rlco_calibration.walk import Walk
 
 Array = NDArray[np.float64]
@@ -50,39 +50,38 @@ class SceneGatherer:
         """Take the bench, and the walk whose folder is filled."""
         self._port, self._walk, self._say = port, walk, say
         self._twin = walk.measured(("table",))
+        self.pictures = Pictures(walk.folder)
 
-    def objects(self, clicker: Clicker, camera: str) -> None:
-        """Have the object put at several places, and its corners clicked in a picture of each."""
-        folder = ObjectFolder(self._walk.folder / "objects")
+    def objects(self, camera: str) -> None:
+        """Have the object put at several places, and take a picture of each to click in."""
+        if len(ObjectFolder(self._walk.folder / "objects")) >= len(OBJECT_PLACES_M):
+            return
         view = self._twin.camera(camera)
-        for index, (x, y) in enumerate(OBJECT_PLACES_M):
-            if index < len(folder):
+        for index, place_m in enumerate(OBJECT_PLACES_M):
+            name = f"{OBJECT}_{index}"
+            if self.pictures.taken(name):
                 continue
-            yaw = _edge_first(np.array(view.position_m[:2]) - (x, y))
-            self._port.lay_out(self._stood(f"object-{index}", (x, y), yaw))
+            yaw = _edge_first(np.array(view.position_m[:2]) - place_m)
+            self._port.lay_out(self._stood(f"object-{index}", place_m, yaw))
             _, frame = self._port.frame(camera)
-            clicks = clicker.box(camera, frame, OBJECT)
-            capture = ObjectCapture(object=OBJECT, camera=camera, yaw_rad=yaw, clicks=clicks)
-            self._say(f"pictures of objects: {folder.add(capture, frame)}")
+            wanted = Picture(camera=camera, object=OBJECT, place_m=place_m, yaw_rad=yaw)
+            self.pictures.add(name, wanted, frame)
+            self._say(f"pictures of objects: {index + 1} of {len(OBJECT_PLACES_M)}")
 
-    def marks(self, clicker: Clicker, camera: str) -> None:
-        """Have the marked start positions of the object clicked in one picture."""
-        path = self._walk.folder / "marks" / f"{OBJECT_TASK}.yaml"
-        if path.is_file():
+    def marks(self, camera: str) -> None:
+        """Take a picture of the table in which the marked start positions are to be clicked."""
+        name = f"marks_{OBJECT_TASK}"
+        marked = self._walk.folder / "marks" / f"{OBJECT_TASK}.yaml"
+        if marked.is_file() or self.pictures.taken(name):
             return
         self._port.lay_out(self._stood("marks", OBJECT_PLACES_M[0], 0.0))
         _, frame = self._port.frame(camera)
-        pixels = pixels_of(clicker.marks(camera, frame, OBJECT_TASK, OBJECT))
-        low, high = next(
+        yaws = next(
             item.yaw_rad for item in self._twin.task(OBJECT_TASK).placements if item.name == OBJECT
         )
-        yaws = np.linspace(low, high, len(pixels))
-        marks = tuple(
-            Mark(object=OBJECT, pixel=pixel, yaw_rad=float(yaw))
-            for pixel, yaw in zip(pixels, yaws, strict=True)
-        )
-        spec.save(Marks(task=OBJECT_TASK, marks=marks, camera=camera), path)
-        self._say(f"marked positions: {len(marks)} of {OBJECT_TASK}")
+        wanted = Picture(camera=camera, object=OBJECT, task=OBJECT_TASK, yaws_rad=yaws)
+        self.pictures.add(name, wanted, frame)
+        self._say(f"picture of the marked positions of {OBJECT_TASK}")
 
     def drawer(self, home: Array) -> None:
         """Touch the drawer: handle closed and open, front, and the bar's top.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -51,17 +52,33 @@ def sample(twin: Twin, task: str, rng: np.random.Generator, name: str) -> Initia
     )
 
 
+def stood(twin: Twin, condition: InitialCondition) -> InitialCondition:
+    """Return the condition with everything standing on the twin's table, whatever its heights were.
+
+    Places and turns stay: people put things where they are asked to, and the table is where it is.
+    """
+    objects = (
+        replace(item, position_m=(*item.position_m[:2], _origin_m(twin, item.name)))
+        for item in condition.objects
+    )
+    return replace(condition, objects=tuple(objects))
+
+
+def _origin_m(twin: Twin, name: str) -> float:
+    """Return the height of an object's origin when it stands on the table, base frame."""
+    boxes = {model.name: model for model in twin.objects if model.kind == "box"}
+    return twin.table.height_m + (boxes[name].size_m[2] / 2 if name in boxes else 0.0)
+
+
 def _uniform(rng: np.random.Generator, bounds: Range) -> float:
     return float(rng.uniform(*bounds))
 
 
 def _draw(twin: Twin, place: Placement, rng: np.random.Generator) -> ObjectPose:
-    boxes = {model.name: model for model in twin.objects if model.kind == "box"}
-    lift = boxes[place.name].size_m[2] / 2 if place.name in boxes else 0.0
     position = (
         _uniform(rng, place.x_m),
         _uniform(rng, place.y_m),
-        twin.table.height_m + lift,
+        _origin_m(twin, place.name),
     )
     half = _uniform(rng, place.yaw_rad) / 2
     return ObjectPose(

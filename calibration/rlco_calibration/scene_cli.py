@@ -1,4 +1,4 @@
-"""`rlco-calibrate object | mark | scene | tasks`: the bench's objects, drawer, start states."""
+"""`rlco-calibrate click | object | mark | scene | tasks`: objects, drawer, start states."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rlco_datasets import spec
 
-from rlco_calibration.clicking import Window, pixels_of
+from rlco_calibration.clicking import Picture, Window, pixels_of
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.marked_states import Mark, Marks
 from rlco_calibration.objects import (
@@ -22,6 +22,7 @@ from rlco_calibration.objects import (
     Pixel,
     Tag,
 )
+from rlco_calibration.to_click import Pictures
 from rlco_calibration.twin import demo_bench, load_twin
 from rlco_calibration.walk import OPTIONAL, SCENE, Walk
 
@@ -131,7 +132,7 @@ class ObjectCommand:
     def _clicks(self, frame: NDArray[np.uint8]) -> Clicks:
         table, top = _pixels(self.table_px, "--table-px"), _pixels(self.top_px, "--top-px")
         if not table and not top:
-            return Window().box(self.camera, frame, self.object)
+            return Window().box(Picture(camera=self.camera, object=self.object), frame)
         return Clicks(table=table, top=top)
 
 
@@ -179,7 +180,8 @@ class MarkCommand:
         pixels = _pixels(self.pixels, "--pixels")
         if self.frame is not None and not pixels:
             window = Window(marks=self.count)
-            clicked = window.marks(self.camera, _frame(self.frame), self.task, self.object)
+            wanted = Picture(camera=self.camera, object=self.object, task=self.task)
+            clicked = window.marks(wanted, _frame(self.frame))
             pixels = pixels_of(clicked)
         if not pixels and not self.touched_m and self.margin_mm is self.margin_deg is None:
             raise CalibrationError("no marks: give --touched-m, --pixels, or --frame to click in")
@@ -208,6 +210,28 @@ class MarkCommand:
             raise CalibrationError(str(error)) from error
         spec.save(marks, path)
         print(f"{path}: {len(marks.marks)} marks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClickCommand:
+    """Click in the pictures that the robot took for it: corners of boxes, marked positions.
+
+    Goes in: FOLDER/to_click, as `rlco-up calibrate steps:=objects,marks` fills it. Comes out:
+    captures in FOLDER/objects and FOLDER/marks/TASK.yaml, for the steps `objects` and `tasks`. Can
+    be stopped (Esc) and gone on with; needs a display, not the robot.
+    Example: rlco-calibrate click --folder runs/calibration
+    """
+
+    folder: Path
+    """The calibration's folder."""
+    marks: int = 4
+    """How many marked positions there are in a picture of them."""
+
+    def run(self) -> None:
+        """Have everything clicked that waits."""
+        pictures = Pictures(self.folder)
+        print(f"{pictures.path}: {len(pictures.waiting)} pictures to click in")
+        pictures.click(Window(marks=self.marks), print)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,10 @@
       touches.yaml         touches of the table        (collected)
       motions/*.npz        excitations of the arm      (collected)
       pushes/*.npz         slides of objects           (collected)
-      objects/*.yaml       pictures of objects         (collected, or clicked; optional)
+      to_click/*.yaml      pictures to click in        (collected; optional)
+      objects/*.yaml       pictures of objects         (collected and clicked; optional)
       drawers/*.yaml       touches of a drawer         (collected; optional)
-      marks/*.yaml         marked start positions      (collected, or clicked; optional)
+      marks/*.yaml         marked start positions      (touched, or clicked; optional)
       ruler.yaml           numbers typed in            (by hand; optional)
       results/*.yaml       one per step
       pictures/*.png       one per step
@@ -19,6 +20,7 @@ Every step can run alone and again; nothing that was collected is ever changed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from rlco_datasets import spec
@@ -26,9 +28,10 @@ from rlco_datasets import spec
 from rlco_calibration import handeye, intrinsics, pictures, scene, scene_steps, sysid
 from rlco_calibration.captures import CaptureFolder
 from rlco_calibration.errors import CalibrationError
+from rlco_calibration.initial_states import stood
 from rlco_calibration.marked_states import MeasuredStates, with_states
 from rlco_calibration.problems import disagreement, examine
-from rlco_calibration.recording import load_all
+from rlco_calibration.recording import Recording, load_all
 from rlco_calibration.results import (
     CameraResult,
     LensResult,
@@ -37,6 +40,7 @@ from rlco_calibration.results import (
     with_quantities,
 )
 from rlco_calibration.simulators import TwinSimulator
+from rlco_calibration.to_click import Pictures
 from rlco_calibration.twin import Twin
 
 Say = Callable[[str], None]
@@ -87,6 +91,9 @@ class Walk:
             count = len(list(self.folder.glob(files)))
             state = f"{count} collected" if count else "none collected (optional)"
             lines.append(f"{files.partition('/')[0]}: {state}; {self._solved(step)}")
+        waiting = len(Pictures(self.folder).waiting)
+        if waiting:
+            lines.append(f"pictures to click in: {waiting} wait (rlco-calibrate click)")
         ready = (self.folder / "twin.yaml").is_file()
         lines.append(f"twin.yaml: {'written' if ready else 'not written yet'}")
         return lines
@@ -206,10 +213,8 @@ class Walk:
 
     def arm(self, simulator: TwinSimulator) -> Quantities:
         """Fit the arm's controller to recorded motions."""
-        recordings = load_all(self.folder / "motions")
-        if not recordings:
-            raise CalibrationError(f"{self.folder}/motions: no recordings yet. Collect them first.")
         twin = self.measured(SCENE)
+        recordings = self._recordings("motions", twin)
         found = sysid.fit_arm(twin, recordings, simulator, substep_s=simulator.substep_s)
         before, after = simulator(
             [(twin, recordings[-1]), (with_quantities(twin, found), recordings[-1])]
@@ -220,15 +225,23 @@ class Walk:
 
     def friction(self, simulator: TwinSimulator) -> Quantities:
         """Fit the friction of the object that was pushed, with the arm as measured before."""
-        recordings = load_all(self.folder / "pushes")
-        if not recordings:
-            raise CalibrationError(f"{self.folder}/pushes: no recordings yet. Collect them first.")
         twin = self.measured((*SCENE, "arm"))
+        recordings = self._recordings("pushes", twin)
         parameter = self._friction(twin, set(recordings[0].track.objects))
         found = sysid.fit_friction(twin, parameter, recordings, simulator)
         replayed = simulator([(with_quantities(twin, found), r) for r in recordings])
         pictures.slides(recordings, replayed, self.picture("friction"))
         return self._keep("friction", found)
+
+    def _recordings(self, name: str, twin: Twin) -> list[Recording]:
+        """Return the recordings of a folder, things standing on the twin's table from the start.
+
+        Table and sizes may have been measured after the recording was made.
+        """
+        recordings = load_all(self.folder / name)
+        if not recordings:
+            raise CalibrationError(f"{self.folder}/{name}: no recordings yet. Collect them first.")
+        return [replace(item, initial=stood(twin, item.initial)) for item in recordings]
 
     @staticmethod
     def _friction(twin: Twin, seen: set[str]) -> sysid.Parameter:

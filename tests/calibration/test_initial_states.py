@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rlco_calibration.initial_states import sample
+from rlco_calibration.initial_states import sample, stood
 from rlco_calibration.twin import TwinError, demo_bench, load_twin
 
 TWIN = load_twin(demo_bench())
@@ -46,3 +46,24 @@ def test_a_distance_that_cannot_be_kept_is_an_error_that_names_the_objects():
     twin = dataclasses.replace(TWIN, tasks=(far,))
     with pytest.raises(TwinError, match=r"cube.*goal.*5\.0 m apart"):
         sample(twin, "push_cube", np.random.default_rng(0), "c")
+
+
+@given(seed=st.integers(0, 2**32 - 1), task=st.sampled_from([t.name for t in TWIN.tasks]))
+def test_what_was_drawn_stands_on_the_table_already(seed, task):
+    drawn = sample(TWIN, task, np.random.default_rng(seed), "one")
+    assert stood(TWIN, drawn) == drawn
+
+
+def test_things_stand_on_the_table_that_is_there():
+    drawn = sample(TWIN, "pick_and_place", np.random.default_rng(0), "one")
+    table = dataclasses.replace(TWIN.table, height_m=0.006)
+    cube = TWIN.object_model("cube")
+    larger = dataclasses.replace(cube, size_m=(*cube.size_m[:2], 0.05))
+    objects = tuple(larger if item.name == "cube" else item for item in TWIN.objects)
+    there = stood(dataclasses.replace(TWIN, table=table, objects=objects), drawn)
+    heights = {item.name: item.position_m[2] for item in there.objects}
+    assert heights["cube"] == pytest.approx(0.031)
+    assert heights["bowl"] == pytest.approx(0.006)
+    for before, after in zip(drawn.objects, there.objects, strict=True):
+        assert before.position_m[:2] == after.position_m[:2]
+        assert before.quaternion_wxyz == after.quaternion_wxyz

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rlco_calibration import cli
 from rlco_calibration.box_pixels import box_corners
-from rlco_calibration.clicking import Window, annotated, source_pixels
+from rlco_calibration.clicking import Picture, Window, annotated, source_pixels
 from rlco_calibration.drawer import DrawerTouches
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.lens import Lens
@@ -247,7 +247,7 @@ def test_a_window_without_a_display_says_what_to_do_instead(monkeypatch):
 
     monkeypatch.setattr(cv2, "namedWindow", refuse)
     with pytest.raises(CalibrationError, match="no display to click in"):
-        Window().box("front", FRAME, "cube")
+        Window().box(Picture(camera="front", object="cube"), FRAME)
 
 
 def test_clicks_in_the_window_are_pixels_of_the_frame(monkeypatch):
@@ -267,7 +267,8 @@ def test_clicks_in_the_window_are_pixels_of_the_frame(monkeypatch):
         return next(keys)
 
     monkeypatch.setattr(cv2, "waitKey", key)
-    found = Window(marks=2).marks("front", FRAME, "push_cube", "cube")
+    wanted = Picture(camera="front", object="cube", task="push_cube")
+    found = Window(marks=2).marks(wanted, FRAME)
     assert seen["shape"] == (1200, 1600, 3)
     np.testing.assert_allclose(found, [[20, 10], [40, 10]])
     np.testing.assert_allclose(source_pixels(np.array([[2.0, 2.0]]), 5), [[0, 0]])

@@ -14,7 +14,7 @@ from rlco_datasets import spec
 from rlco_evaluation.study import Study
 
 from rlco.bench import Bench, load_bench
-from rlco.devices import common, device_nodes, guard_node, scene_node
+from rlco.devices import common, device_nodes, guard_node, scene_node, workspace
 from rlco.graph import (
     Argument,
     ArgumentError,
@@ -39,6 +39,10 @@ __all__ = ["GRAPHS", "Argument", "ArgumentError", "Graph", "NodeSpec", "environm
 
 OPERATOR_TARGET = "operator/target_pose"
 """Where the scripted operator tells what it meant; the recorder takes it as the action."""
+SELDOM = 100_000
+"""`image_every` where frames are wanted now and then: a repeated observation has them."""
+FLOOR_RANGE_M = 0.1
+"""How far from the base's height a table may be looked for."""
 REPLY_S = 60.0
 """How much longer than the scene node itself the evaluation waits for it."""
 BENCH = Argument(
@@ -150,13 +154,12 @@ def _eval(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
             f"study {values['study']} is for contract {study.contract_id}, not for "
             f"{contract.name!r} ({contract.id}). Give the contract it was made for."
         )
-    workspace, simulated = bench.measured().workspace, bench.lock_step
-    shared = common(bench)
+    shared, simulated = common(bench), bench.lock_step
     policy = (
         asdict(bench.policy)
         | shared
         | _given(values, ("server", "timeout_s", "blending"))
-        | {"workspace_low_m": workspace.low_m, "workspace_high_m": workspace.high_m}
+        | workspace(bench)
     )
     trials = shared | _given(values, ("study", "ledger", "frames", "patience_s"))
     by_hand = bench.lab is None
@@ -196,9 +199,13 @@ def _calibrate(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
         given = common(bench) | _given(values, ("folder", "steps", "captures"))
         moving = given | {"bench": bench.twin_path}
         return (
-            # the node itself drives
-            *device_nodes(replace(bench, teleop=()), task=task_of(values["steps"])),
-            guard_node(bench, listeners=1),
+            # the node itself drives; in lock step it waits for a frame where it wants one
+            *device_nodes(
+                replace(bench, teleop=()),
+                task=task_of(values["steps"]),
+                image_every=SELDOM if bench.lock_step else 1,
+            ),
+            guard_node(bench, listeners=1, floor_m=_floor_m(values["floor_m"])),
             node(
                 "calibrate",
                 CalibrateParameters,
@@ -212,6 +219,20 @@ def _calibrate(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
         guard_node(bench, listeners=1, initial_source="teleop"),
         node("capture", CaptureParameters, given, use_sim_time=bench.lock_step),
     )
+
+
+def _floor_m(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        floor_m = float(text)
+    except ValueError as error:
+        raise ParameterError(f"floor_m must be a number, got {text!r}") from error
+    if not -FLOOR_RANGE_M <= floor_m <= FLOOR_RANGE_M:
+        raise ParameterError(
+            f"floor_m must be within {FLOOR_RANGE_M} m of the base's height, got {floor_m}. Metres."
+        )
+    return floor_m
 
 
 def _replay(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
@@ -299,6 +320,13 @@ GRAPHS = {
                 ),
                 argument(CalibrateParameters, "steps", ""),
                 argument(CalibrateParameters, "captures", ""),
+                Argument(
+                    name="floor_m",
+                    description="With automatic:=true: how low (m, base frame) the guard lets the "
+                    "TCP be sent, so that a table that is lower than thought can be touched; "
+                    "empty: as the bench says.",
+                    default="",
+                ),
                 argument(CaptureParameters, "board_place", ""),
                 argument(CaptureParameters, "columns", ""),
                 argument(CaptureParameters, "rows", ""),

@@ -68,22 +68,39 @@ def scene_node(bench: Bench) -> NodeSpec:
     return node("scene", SceneParameters, asdict(bench.scene) | common(bench))
 
 
-def guard_node(bench: Bench, *, listeners: int, initial_source: str = "none") -> NodeSpec:
-    """Return the bench's guard; where it gives no limits, they are those of contract and twin."""
+def workspace(bench: Bench) -> dict[str, tuple[float, float, float]]:
+    """Return the box (m, base frame) that set-points keep to: the guard's, or else the twin's."""
+    if bench.guard is not None:
+        low_m, high_m = bench.guard.workspace_low_m, bench.guard.workspace_high_m
+    else:
+        measured = bench.measured().workspace
+        low_m, high_m = measured.low_m, measured.high_m
+    return {"workspace_low_m": low_m, "workspace_high_m": high_m}
+
+
+def guard_node(
+    bench: Bench, *, listeners: int, initial_source: str = "none", floor_m: float | None = None
+) -> NodeSpec:
+    """Return the bench's guard; where it gives no limits, they are those of contract and twin.
+
+    `floor_m` takes the place of its lowest height and of its table, for as long as it runs.
+    """
     contract = bench.spoken
     if bench.guard is not None:
         limits = asdict(bench.guard)
     else:
-        workspace = bench.measured().workspace
+        box = workspace(bench)
         limits = {
-            "workspace_low_m": workspace.low_m,
-            "workspace_high_m": workspace.high_m,
-            "table_height_m": workspace.low_m[2],
+            **box,
+            "table_height_m": box["workspace_low_m"][2],
             "max_step_m": contract.max_translation_m,
             "max_step_rad": contract.max_rotation_rad,
             "max_speed_m_s": contract.max_translation_m * contract.control_rate_hz,
             "max_speed_rad_s": contract.max_rotation_rad * contract.control_rate_hz,
         }
+    if floor_m is not None:
+        x, y, _ = limits["workspace_low_m"]
+        limits |= {"workspace_low_m": (x, y, floor_m), "table_height_m": floor_m}
     given = limits | {
         **common(bench),
         "initial_source": initial_source,

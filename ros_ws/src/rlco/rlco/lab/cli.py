@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import tyro
 from rlco_calibration.board import Board
@@ -42,7 +43,10 @@ class Grade:
     lab (captures, results, pictures, the measured twin.yaml and the truth, hidden.yaml) and a table
     of errors, of whether stated 95% intervals hold the truth, and of OpenCV's closed-form methods
     alone; exit status 1 if a bound is missed. What is in the folder already is not done again.
+    With `--over ros` each lab runs as the node `sim_lab`, and `rlco-up calibrate` collects all of
+    it over topics, through the guard; else the lab runs in this process, by the same calls.
     Example: `rlco-lab grade --labs 5 --out runs/grade`
+    Example: `rlco-lab grade --labs 1 --over ros --out runs/grade_ros`
     """
 
     out: Path
@@ -59,6 +63,8 @@ class Grade:
     """Captures of the board in the hand, per lab."""
     gap: float = 1.0
     """How different the labs are, as in `rlco-lab draw`."""
+    over: Literal["process", "ros"] = "process"
+    """How the lab is reached: in this process, or by its ROS topics."""
 
     def run(self) -> None:
         """Calibrate, grade, print the table."""
@@ -71,6 +77,7 @@ class Grade:
             board=Board(),
             captures=self.captures,
             gap=self.gap,
+            over_ros=(self.twin, self.contract) if self.over == "ros" else None,
         )
         results = []
         for seed in range(self.first_seed, self.first_seed + self.labs):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from rlco_calibration.box_pixels import box_corners
-from rlco_calibration.clicking import pixels_of
+from rlco_calibration.clicking import Picture, pixels_of
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.lens import project
 from rlco_calibration.objects import Clicks
-from rlco_calibration.port import BenchPort
 from rlco_calibration.twin import Twin
 from rlco_datasets.frames import inverse
 
@@ -23,24 +22,24 @@ CORNERS = np.array([[x, y, z] for z in (0, 1) for x in (-1, 1) for y in (-1, 1)]
 class LabClicker:
     """A `rlco_calibration.clicking.Clicker` who knows the lab's hidden twin, as eyes do."""
 
-    def __init__(self, twin: Twin, port: BenchPort, *, seed: int) -> None:
-        """Take the lab's hidden twin and its bench."""
-        self._twin, self._port = twin, port
+    def __init__(self, twin: Twin, *, seed: int) -> None:
+        """Take the lab's hidden twin."""
+        self._twin = twin
         self._rng = np.random.default_rng([seed, 0xC11C])
 
-    def box(self, camera: str, frame: NDArray[np.uint8], name: str) -> Clicks:
-        """Return the corners of a box that are in sight, left to right.
+    def box(self, picture: Picture, frame: NDArray[np.uint8]) -> Clicks:
+        """Return the corners of a box that are in sight, left to right; it is where it was put.
 
         Raises:
             CalibrationError: if it shows the camera one side only.
         """
-        pose = self._port.objects()[name]
-        yaw = float(np.arctan2(pose[1, 0], pose[0, 0]))
+        name, camera, yaw = picture.object, picture.camera, picture.yaw_rad
         size = np.array(self._twin.object_model(name).size_m)
-        place = np.array([pose[0, 3], pose[1, 3], yaw])
+        place = np.array([*picture.place_m, yaw])
         corners = box_corners(place, size, CORNERS, self._twin.table.height_m)
         eye = np.array(self._twin.camera(camera).position_m)
-        towards = pose[:2, :2].T @ (eye[:2] - place[:2])
+        turned = np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
+        towards = turned.T @ (eye[:2] - place[:2])
         if (np.abs(towards) < size[:2] / 2).any():
             raise CalibrationError(f"{name!r} shows one side only: turn an edge to the camera")
         hidden = int(np.argmin(CORNERS[:4, :2] @ np.sign(towards)))
@@ -51,12 +50,13 @@ class LabClicker:
             table=pixels_of(pixels[order]), top=pixels_of(pixels[[4 + index for index in order]])
         )
 
-    def marks(self, camera: str, frame: NDArray[np.uint8], task: str, name: str) -> Array:
+    def marks(self, picture: Picture, frame: NDArray[np.uint8]) -> Array:
         """Return the corners of the region in which the lab's people start an object."""
-        place = next(item for item in self._twin.task(task).placements if item.name == name)
+        placements = self._twin.task(picture.task).placements
+        place = next(item for item in placements if item.name == picture.object)
         height = self._twin.table.height_m
         corners = np.array([[x, y, height] for x in place.x_m for y in place.y_m])
-        exact = self._seen(camera, corners)
+        exact = self._seen(picture.camera, corners)
         return exact + self._rng.normal(0, SHAKE_PX, exact.shape)
 
     def _seen(self, camera: str, points_m: Array) -> Array:

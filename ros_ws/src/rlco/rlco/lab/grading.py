@@ -1,13 +1,14 @@
 """Calibrates hidden labs from nothing but what their topics show, and grades the result.
 
-The bench is reached through a `BenchPort`; the calibration gets that port and the training twin,
-and never the hidden one.
+The bench is reached through a `BenchPort` in this process, or over ROS by `rlco-up calibrate`; the
+calibration gets that and the training twin, and never the hidden one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from rlco.lab.bench import SimulatedBench
 from rlco.lab.clicker import LabClicker
 from rlco.lab.draw import draw_lab
 from rlco.lab.grade import Mark, marks
+from rlco.lab.over_ros import gather_over_ros, session_command
 from rlco.lab.port import LabBoard, LabPort
 from rlco.lab.unmeasured import unmeasure
 
@@ -35,13 +37,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Grading:
-    """How labs are drawn and how much is captured."""
+    """How labs are drawn, how much is captured, and by which way."""
 
     training: Twin
     contract: Contract
     board: Board
     captures: int
     gap: float = 1.0
+    over_ros: tuple[Path, str] | None = None
+    """File of the training twin and name of the contract, where everything is to come over ROS."""
 
 
 def hidden_lab(grading: Grading, seed: int) -> Twin:
@@ -65,12 +69,20 @@ def port_of(grading: Grading, hidden: Twin, seed: int) -> LabPort:
 def calibrate_and_grade(grading: Grading, seed: int, folder: Path, say: Say) -> list[Mark]:
     """Calibrate one lab into a folder, and return the marks; what is there already is kept."""
     hidden = hidden_lab(grading, seed)
+    truth = folder / "hidden.yaml"
+    spec.save(hidden, truth)
     walk = Walk(folder, grading.training, say)
     if not all(walk.solved(step) for step in MEASURED):
-        port = port_of(grading, hidden, seed)
-        gatherer = Gatherer(port, walk, say, LabClicker(hidden, port, seed=seed))
-        cameras = tuple(camera.name for camera in grading.training.cameras)
-        gatherer.everything(cameras, grading.board, count=grading.captures, steps=COLLECTED)
+        clicker = LabClicker(hidden, seed=seed)
+        if grading.over_ros is not None:
+            command = partial(session_command, folder, truth, *grading.over_ros)
+            gather_over_ros(
+                walk, clicker, lambda steps: command(steps=steps, captures=grading.captures), say
+            )
+        else:
+            gatherer = Gatherer(port_of(grading, hidden, seed), walk, say, clicker)
+            cameras = tuple(camera.name for camera in grading.training.cameras)
+            gatherer.everything(cameras, grading.board, count=grading.captures, steps=COLLECTED)
     twins = simulator(grading.contract)
     solve: dict[str, Callable[[], object]] = {
         "cameras": walk.cameras,
@@ -85,5 +97,4 @@ def calibrate_and_grade(grading: Grading, seed: int, folder: Path, say: Say) -> 
         if not walk.solved(step):
             solve[step]()
     walk.twin()
-    spec.save(hidden, folder / "hidden.yaml")
     return marks(folder, hidden)

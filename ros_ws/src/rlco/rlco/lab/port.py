@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from rlco_calibration.board import Board
+from rlco_calibration.initial_states import stood
 from rlco_calibration.port import BoardPlace, Reading
 from rlco_calibration.twin import Twin
-from rlco_datasets.initial_condition import InitialCondition, ObjectPose
+from rlco_datasets.initial_condition import InitialCondition
 
 from rlco.lab.bench import SimulatedBench
 from rlco.lab.board_view import BoardView, drawn_mounts
@@ -89,12 +89,4 @@ class LabPort:
         bench = self._benches[condition.task]
         bench.stamp_ns = max(bench.stamp_ns, self._bench.stamp_ns)
         self._bench = bench
-        stood = tuple(self._stood(item) for item in condition.objects)
-        bench.reset(replace(condition, objects=stood))
-
-    def _stood(self, item: ObjectPose) -> ObjectPose:
-        halves = {model.name: model.size_m[2] / 2 for model in self._twin.objects}
-        boxes = {model.name for model in self._twin.objects if model.kind == "box"}
-        lift = halves[item.name] if item.name in boxes else 0.0
-        x, y, _ = item.position_m
-        return replace(item, position_m=(x, y, self._twin.table.height_m + lift))
+        bench.reset(stood(self._twin, condition))

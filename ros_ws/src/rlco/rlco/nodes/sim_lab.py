@@ -17,6 +17,7 @@ from typing import Any, get_args
 from geometry_msgs.msg import PoseStamped
 from rclpy.publisher import Publisher
 from rlco_calibration.board import Board
+from rlco_calibration.initial_states import stood
 from rlco_calibration.parts import Drawer, ObjectModel
 from rlco_calibration.port import BoardPlace
 from rlco_calibration.twin import Twin
@@ -146,7 +147,8 @@ class SimLab(RlcoNode):
     ) -> ResetScene.Response:
         before_ns = self._bench.stamp_ns
         try:
-            self._bench.reset(wire.initial_condition(request.initial_condition))
+            asked = wire.initial_condition(request.initial_condition)
+            self._bench.reset(stood(self._twin, asked))  # on the lab's own table
         except ValueError as error:
             response.message = str(error)
             return response
