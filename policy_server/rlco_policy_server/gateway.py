@@ -7,6 +7,7 @@ Endpoints turn what their clients send into an `InferRequest`, await `Gateway.in
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -32,6 +33,8 @@ from rlco_policy_server.wire.metadata import ServerMetadata
 from rlco_policy_server.wire.v1 import InferRequest, Reply, Timing
 
 logger = logging.getLogger(__name__)
+
+CLIENT_GONE = "client_gone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,36 @@ class Gateway:
         """
         return self.engine.policies.select(self.routes.get(session) if alias is None else alias)
 
+    def ask(
+        self,
+        request: InferRequest,
+        *,
+        endpoint: str,
+        done: Callable[[Reply | Exception], None],
+        arrived_s: float | None = None,
+    ) -> Question:
+        """Queue one observation; called on the event loop, and returns at once.
+
+        Args:
+            request: the observation, under the contract that `contract_id` names.
+            endpoint: which protocol it came by, for metrics and logs; one of a few fixed words.
+            done: called on the event loop with the chunk, or with a `RequestError` that says why
+                there is none; not called after `Question.cancel`.
+            arrived_s: `time.perf_counter()` when the request began to arrive.
+
+        Raises:
+            RequestError: if it is refused at once, with an HTTP status.
+        """
+        question = Question(
+            gateway=self,
+            request=request,
+            endpoint=endpoint,
+            done=done,
+            arrived_s=time.perf_counter() if arrived_s is None else arrived_s,
+        )
+        question.start()
+        return question
+
     async def infer(
         self,
         request: InferRequest,
@@ -91,34 +124,39 @@ class Gateway:
         gone: Callable[[], Awaitable[object]] | None = None,
         arrived_s: float | None = None,
     ) -> Reply:
-        """Return the chunk for one observation.
+        """Return the chunk for one observation: `ask`, for those who can wait.
 
         Args:
-            request: the observation, under the contract that `contract_id` names.
-            endpoint: which protocol it came by, for metrics and logs; one of a few fixed words.
+            request: see `ask`.
+            endpoint: see `ask`.
             gone: waits until the client hangs up; a request still in the queue is then dropped.
-            arrived_s: `time.perf_counter()` when the request began to arrive.
+            arrived_s: see `ask`.
 
         Raises:
             RequestError: why there is no action, with an HTTP status.
             ClientGoneError: if `gone` ended first.
         """
-        arrived_s = time.perf_counter() if arrived_s is None else arrived_s
-        outcome = "failed"
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[Reply] = loop.create_future()
+
+        def settle(result: Reply | Exception) -> None:
+            if answered.done():
+                return
+            if isinstance(result, Exception):
+                answered.set_exception(result)
+            else:
+                answered.set_result(result)
+
+        question = self.ask(request, endpoint=endpoint, done=settle, arrived_s=arrived_s)
+        leaving = None if gone is None else asyncio.ensure_future(gone())
+        if leaving is not None:
+            leaving.add_done_callback(lambda _: settle(ClientGoneError()))
         try:
-            reply = await self._infer(request, endpoint, gone, arrived_s)
-            outcome = "ok"
-            return reply
-        except RequestError as error:
-            outcome = error.error
-            raise
-        except (ClientGoneError, asyncio.CancelledError):
-            outcome = "client_gone"
-            self.metrics.drop("client_gone")
-            raise
+            return await answered
         finally:
-            self.metrics.request(endpoint, outcome)
-            self._log(request, endpoint, outcome, arrived_s)
+            question.cancel()
+            if leaving is not None:
+                leaving.cancel()
 
     def reset(self, session: str) -> None:
         """Forget what is kept of a session: its next observation is the first of an episode."""
@@ -149,34 +187,37 @@ class Gateway:
             self._recorder.close()
         return ended
 
-    async def _infer(
-        self,
-        request: InferRequest,
-        endpoint: str,
-        gone: Callable[[], Awaitable[object]] | None,
-        arrived_s: float,
-    ) -> Reply:
-        self.metrics.stage("decode", time.perf_counter() - arrived_s)
-        self._limiter.require(CALLER.get())
-        served = self.policy(request.policy, request.session)
+    def enqueue(self, question: Question) -> Future[Answer]:
+        """Check a question and queue it for its policy.
+
+        Raises:
+            RequestError: if it is refused.
+        """
+        request = question.request
+        self.metrics.stage("decode", time.perf_counter() - question.arrived_s)
+        self._limiter.require(question.caller)
+        served = question.served = self.policy(request.policy, request.session)
         require_contract(request, served.policy.contract)
-        key: SessionKey | None = None
-        session: Session | None = None
-        if request.session:
-            key = (CALLER.get(), request.session)
-            session = self._sessions.touch(key)
-        queued = self.engine.submit(served, request, session=key, arrived_s=arrived_s)
-        answer = await _answer_unless_gone(queued, gone)
+        if question.key is not None:
+            question.session = self._sessions.touch(question.key)
+        return self.engine.submit(
+            served, request, session=question.key, arrived_s=question.arrived_s
+        )
+
+    def reply(self, question: Question, answer: Answer) -> Reply:
+        """Return what a question's client is told; show it to shadow and recorder."""
+        request, served, session = question.request, question.served, question.session
+        assert served is not None
         actions = answer.actions
         if session is not None and request.prefix is None:
             actions = self._blend(session, served, actions, request.stamp_ns)
         public_id = self.engine.policies.public_id(served)
         if self._shadow is not None:
-            self._shadow.watch(request, answer, key)
+            self._shadow.watch(request, answer, question.key)
         if self._recorder is not None:
-            who = key or (CALLER.get(), "")
+            who = question.key or (question.caller, "")
             self._recorder.add(who, request, answer, actions, served, public_id)
-        total_s = time.perf_counter() - arrived_s
+        total_s = time.perf_counter() - question.arrived_s
         self.metrics.stage("total", total_s)
         steps = np.arange(len(actions), dtype=np.int64)
         return Reply(
@@ -189,6 +230,24 @@ class Gateway:
                 queue_ms=answer.queue_ms, infer_ms=answer.infer_ms, total_ms=1e3 * total_s
             ),
         )
+
+    def note(self, question: Question, outcome: str) -> None:
+        """Count and log what became of a question."""
+        if outcome == CLIENT_GONE:
+            self.metrics.drop(CLIENT_GONE)
+        self.metrics.request(question.endpoint, outcome)
+        level = logging.DEBUG if outcome == "ok" else logging.INFO
+        if logger.isEnabledFor(level):
+            request = question.request
+            fields = {
+                "endpoint": question.endpoint,
+                "outcome": outcome,
+                "policy": request.policy,
+                "session": request.session,
+                "step": request.step,
+                "total_ms": round(1e3 * (time.perf_counter() - question.arrived_s), 3),
+            }
+            logger.log(level, "infer", extra={"fields": fields})
 
     def _blend(
         self, session: Session, served: ServedPolicy, actions: NDArray[np.float32], stamp_ns: int
@@ -204,36 +263,74 @@ class Gateway:
             session.voice = voice
         return session.history.blend(actions, stamp_ns)
 
-    def _log(self, request: InferRequest, endpoint: str, outcome: str, arrived_s: float) -> None:
-        level = logging.DEBUG if outcome == "ok" else logging.INFO
-        if logger.isEnabledFor(level):
-            fields = {
-                "endpoint": endpoint,
-                "outcome": outcome,
-                "policy": request.policy,
-                "session": request.session,
-                "step": request.step,
-                "total_ms": round(1e3 * (time.perf_counter() - arrived_s), 3),
-            }
-            logger.log(level, "infer", extra={"fields": fields})
+
+class Question:
+    """One observation between its endpoint and its policy; `Gateway.ask` makes it."""
+
+    def __init__(
+        self,
+        *,
+        gateway: Gateway,
+        request: InferRequest,
+        endpoint: str,
+        done: Callable[[Reply | Exception], None],
+        arrived_s: float,
+    ) -> None:
+        """Ask in the name of the present caller, for the present event loop."""
+        self.request = request
+        self.endpoint = endpoint
+        self.arrived_s = arrived_s
+        self.caller = CALLER.get()
+        self.key: SessionKey | None = (self.caller, request.session) if request.session else None
+        self.served: ServedPolicy | None = None
+        self.session: Session | None = None
+        self._gateway = gateway
+        self._done = done
+        self._queued: Future[Answer] | None = None
+        self._open = True
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+
+    def start(self) -> None:
+        """Queue it; raises `RequestError` if it is refused at once."""
+        try:
+            self._queued = self._gateway.enqueue(self)
+        except Exception as error:
+            self._close(_outcome(error))
+            raise
+        self._queued.add_done_callback(self._settled)
+
+    def cancel(self) -> None:
+        """Take it out of the queue, as its client hung up; nothing happens once it is answered.
+
+        A client that passed its deadline has newer observations, which must not wait for this one.
+        """
+        if self._open:
+            self._close(CLIENT_GONE)
+            if self._queued is not None:
+                self._queued.cancel()
+
+    def _settled(self, _: Future[Answer]) -> None:
+        """Go on on the event loop; called from the inference thread."""
+        if self._open and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._finish, context=self._context)
+
+    def _finish(self) -> None:
+        if not self._open:
+            return
+        assert self._queued is not None
+        result: Reply | Exception
+        try:
+            result = self._gateway.reply(self, self._queued.result())
+        except Exception as error:
+            result = error
+        self._close("ok" if isinstance(result, Reply) else _outcome(result))
+        self._done(result)
+
+    def _close(self, outcome: str) -> None:
+        self._open = False
+        self._gateway.note(self, outcome)
 
 
-async def _answer_unless_gone(
-    queued: Future[Answer], gone: Callable[[], Awaitable[object]] | None
-) -> Answer:
-    """Return the answer, or take the request out of the queue when its client hangs up.
-
-    A client that passed its deadline has newer observations, which must not wait for the old one.
-    """
-    answer = asyncio.wrap_future(queued)
-    if gone is None:
-        return await answer
-    leaving = asyncio.ensure_future(gone())
-    try:
-        await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            raise ClientGoneError
-        return answer.result()
-    finally:
-        leaving.cancel()
-        answer.cancel()
+def _outcome(error: Exception) -> str:
+    return error.error if isinstance(error, RequestError) else "failed"

@@ -13,8 +13,9 @@ import uvicorn
 
 from rlco_policy_server.app import create_app
 from rlco_policy_server.audit import Audit
-from rlco_policy_server.endpoints.websockets import WEBSOCKETS, OpenAnswers
+from rlco_policy_server.endpoints.websockets import OpenAnswers
 from rlco_policy_server.engine import Engine
+from rlco_policy_server.frame_protocol import FrameProtocol
 from rlco_policy_server.gateway import Gateway, GatewaySettings
 from rlco_policy_server.keys import KeyFileError, load_keys
 from rlco_policy_server.operate import PolicyLoader
@@ -59,7 +60,7 @@ def serve(
         log_config=None,
         access_log=False,
         loop="uvloop",
-        ws=WEBSOCKETS,
+        ws=FrameProtocol,
         ws_max_size=options.endpoints.max_body_bytes,
         ws_per_message_deflate=False,
         ssl_certfile=options.tls_cert,

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from rlco_datasets.contract import Contract
 from rlco_policy_server.app import create_app
 from rlco_policy_server.endpoints.settings import EndpointSettings
-from rlco_policy_server.endpoints.websockets import WEBSOCKETS
 from rlco_policy_server.engine import Engine
+from rlco_policy_server.frame_protocol import FrameProtocol
 from rlco_policy_server.gateway import Gateway, GatewaySettings
 from rlco_policy_server.options import ServeOptions
 from rlco_policy_server.policies import Policy, PolicySet, ServedPolicy
@@ -155,7 +155,7 @@ def running_server(gateway: Gateway, settings: EndpointSettings | None = None) -
         create_app(gateway, settings),
         log_level="error",
         loop="asyncio",
-        ws=WEBSOCKETS,
+        ws=FrameProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,
     )

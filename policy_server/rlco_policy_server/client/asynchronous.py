@@ -21,11 +21,11 @@ from websockets.exceptions import (
 
 from rlco_policy_server.client.exchange import Exchange, Inference
 from rlco_policy_server.wire import stream
-from rlco_policy_server.wire.arrays import MAX_MESSAGE_BYTES
+from rlco_policy_server.wire.arrays import MAX_MESSAGE_BYTES, Parts
 from rlco_policy_server.wire.metadata import ServerMetadata
 from rlco_policy_server.wire.v1 import Reply
 
-MakeFrame = Callable[[float], str | bytes | None]
+MakeFrame = Callable[[float], str | Parts | None]
 """What to send, from the seconds that are left; None: only connect."""
 
 
@@ -175,7 +175,7 @@ class AsyncPolicyClient:
         question = frame(deadline - asyncio.get_running_loop().time())
         if question is None:
             return ""
-        await self._connection.send(question)
+        await self._connection.send(question if isinstance(question, str) else b"".join(question))
         return await self._connection.recv()
 
     async def _abandon(self) -> None:

@@ -19,10 +19,11 @@ from rlco_policy_server.client.connection import (
 )
 from rlco_policy_server.client.exchange import Exchange, Inference
 from rlco_policy_server.wire import stream
+from rlco_policy_server.wire.arrays import Parts
 from rlco_policy_server.wire.metadata import ServerMetadata
 from rlco_policy_server.wire.v1 import Reply
 
-MakeFrame = Callable[[float], str | bytes | None]
+MakeFrame = Callable[[float], str | Parts | None]
 """What to send, from the deadline on the client's clock; None: only connect."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import ssl
 import time
@@ -14,9 +15,19 @@ from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from rlco_policy_server.wire.arrays import MAX_MESSAGE_BYTES
+from rlco_policy_server.wire.arrays import MAX_MESSAGE_BYTES, Parts
+from rlco_policy_server.wire.frames import (
+    MASK_BYTES,
+    WHOLE_BINARY,
+    Header,
+    Payload,
+    Splitter,
+    write_header,
+)
 
 READ_BYTES = 64 * 1024
+MSG_MORE = getattr(socket, "MSG_MORE", 0)
+"""More follows at once: the two halves of a frame share a packet, where the system can do that."""
 
 
 class ConnectionLostError(OSError):
@@ -61,6 +72,9 @@ class StreamConnection:
         self._clock = clock
         self._frames: deque[str | bytes] = deque()
         self._opened = False
+        self._head = b""
+        """The incomplete response to the handshake."""
+        self._splitter = Splitter(_is_reply)
         self._protocol = ClientProtocol(uri, max_size=MAX_MESSAGE_BYTES)
         self._socket = socket.create_connection((uri.host, uri.port), self._left_s(deadline))
         try:
@@ -78,15 +92,21 @@ class StreamConnection:
             self._socket.close()
             raise
 
-    def send(self, frame: str | bytes, *, deadline: float) -> None:
-        """Send one text or binary frame; raises as `receive` does."""
+    def send(self, frame: str | Parts, *, deadline: float) -> None:
+        """Send one text frame, or the parts of one binary frame; raises as `receive` does."""
         if self._protocol.state is not State.OPEN:
             raise ConnectionLostError("the connection is closed")
         if isinstance(frame, str):
             self._protocol.send_text(frame.encode())
-        else:
-            self._protocol.send_binary(frame)
-        self._flush(deadline)
+            self._flush(deadline)
+            return
+        mask = secrets.token_bytes(MASK_BYTES)
+        payload = Payload(sum(map(len, frame)), mask)
+        for part in frame:
+            payload.take(memoryview(part))
+        assert payload.whole is not None
+        self._send_all(write_header(WHOLE_BINARY, len(payload.whole), mask), deadline, more=True)
+        self._send_all(payload.whole, deadline)
 
     def receive(self, *, deadline: float) -> str | bytes:
         """Return the next frame.
@@ -122,11 +142,14 @@ class StreamConnection:
     def _flush(self, deadline: float) -> None:
         for data in self._protocol.data_to_send():
             if data:
-                self._socket.settimeout(self._left_s(deadline))
-                try:
-                    self._socket.sendall(data)
-                except (BrokenPipeError, ConnectionResetError) as error:
-                    raise ConnectionLostError(str(error)) from error
+                self._send_all(data, deadline)
+
+    def _send_all(self, data: bytes | memoryview, deadline: float, *, more: bool = False) -> None:
+        self._socket.settimeout(self._left_s(deadline))
+        try:
+            self._socket.sendall(data, MSG_MORE if more else 0)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise ConnectionLostError(str(error)) from error
 
     def _read(self, deadline: float) -> None:
         self._socket.settimeout(self._left_s(deadline))
@@ -134,17 +157,13 @@ class StreamConnection:
             data = self._socket.recv(READ_BYTES)
         except ConnectionResetError as error:
             raise ConnectionLostError(str(error)) from error
-        if data:
-            self._protocol.receive_data(data)
-        else:
+        if not data:
             self._protocol.receive_eof()
-        for event in self._protocol.events_received():
-            if isinstance(event, Response):
-                if event.status_code != 101:
-                    raise HandshakeError(event.status_code, bytes(event.body or b""))
-                self._opened = True
-            elif isinstance(event, Frame):
-                self._take(event)
+        elif self._opened:
+            self._split(data)
+        else:
+            self._shake_hands(data)
+        self._take_events()
         if self._frames:
             return
         if self._protocol.handshake_exc is not None and not self._opened:
@@ -154,9 +173,51 @@ class StreamConnection:
             raise ConnectionLostError(str(reason))
         self._flush(deadline)  # answers to pings
 
+    def _shake_hands(self, data: bytes) -> None:
+        """Give `websockets` the response; what follows it in the same packet is a frame already."""
+        head, end, rest = (self._head + data).partition(b"\r\n\r\n")
+        if not end:
+            if len(head) > READ_BYTES:
+                raise ConnectionLostError("the server answered the handshake with endless headers")
+            self._head = head
+            return
+        self._head = b""
+        self._protocol.receive_data(head + end)
+        self._take_events()
+        if self._opened:
+            self._split(rest)
+        else:  # a refusal, and its body
+            self._protocol.receive_data(rest)
+
+    def _split(self, data: bytes) -> None:
+        for piece in self._splitter.split(data):
+            if piece.chosen:
+                self._frames.append(piece.data.tobytes())
+            else:
+                self._protocol.receive_data(piece.data.tobytes())
+                self._take_events()
+
+    def _take_events(self) -> None:
+        for event in self._protocol.events_received():
+            if isinstance(event, Response):
+                if event.status_code != 101:
+                    raise HandshakeError(event.status_code, bytes(event.body or b""))
+                self._opened = True
+            elif isinstance(event, Frame):
+                self._take(event)
+
     def _take(self, frame: Frame) -> None:
         """Keep a text or binary frame; the server never splits its messages."""
         if frame.opcode is Opcode.TEXT:
             self._frames.append(bytes(frame.data).decode(errors="replace"))
         elif frame.opcode is Opcode.BINARY:
             self._frames.append(bytes(frame.data))
+
+
+def _is_reply(header: Header) -> bool:
+    """Whether a frame needs nothing of `websockets`."""
+    return (
+        header.first == WHOLE_BINARY
+        and not header.mask
+        and header.payload_size <= MAX_MESSAGE_BYTES
+    )

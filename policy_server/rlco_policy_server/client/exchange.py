@@ -24,7 +24,7 @@ from rlco_policy_server.client.errors import (
     ServerUnavailableError,
 )
 from rlco_policy_server.wire import stream, v1
-from rlco_policy_server.wire.arrays import WireError
+from rlco_policy_server.wire.arrays import Parts, WireError
 from rlco_policy_server.wire.metadata import ServerMetadata
 from rlco_policy_server.wire.v1 import Reply
 
@@ -138,8 +138,8 @@ class Exchange:
         if answer != session:
             raise ServerReplyError(f"{self.url} did not confirm the reset of {session!r}.")
 
-    def request(self, inference: Inference, *, deadline_s: float) -> bytes:
-        """Return the frame that asks for `inference`.
+    def request(self, inference: Inference, *, deadline_s: float) -> Parts:
+        """Return the parts of the frame that asks for `inference`.
 
         Raises:
             ContractMismatchError: if the policy was trained on another contract.
@@ -163,7 +163,7 @@ class Exchange:
             prefix=None if prefix is None else np.asarray(prefix, np.float32),
             delay_s=inference.delay_s,
         )
-        return v1.encode_request(request, jpeg_quality=self.jpeg_quality)
+        return v1.request_parts(request, jpeg_quality=self.jpeg_quality)
 
     def reply(self, frame: str | bytes, inference: Inference) -> Reply:
         """Return the chunk in `frame`, checked against the contract and what was asked.

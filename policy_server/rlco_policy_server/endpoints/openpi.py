@@ -8,12 +8,14 @@ with code 1011, as openpi's does. `/?policy=ALIAS` asks one of several policies.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
+from collections import deque
 from typing import Any
 
 from fastapi import APIRouter, WebSocket, status
-from starlette.types import Message
+from starlette.websockets import WebSocketDisconnect
 
 from rlco_policy_server.endpoints.settings import EndpointSettings
 from rlco_policy_server.endpoints.translate import Caller, Translated, describe, infer
@@ -21,9 +23,9 @@ from rlco_policy_server.endpoints.websockets import (
     as_request_error,
     open_answers,
     require_size,
-    send,
 )
 from rlco_policy_server.errors import RequestError
+from rlco_policy_server.frame_protocol import frames_of, until_gone
 from rlco_policy_server.gateway import Gateway
 from rlco_policy_server.keymaps import KeyMap
 from rlco_policy_server.wire import numpy_msgpack
@@ -57,7 +59,9 @@ class OpenpiConversation:
         self._socket = socket
         self._settings = settings
         self._open = open_answers(socket)
-        self._early: Message | None = None
+        self._frames = frames_of(socket)
+        self._messages: deque[str | bytes | memoryview] = deque()
+        self._awaited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._step = 0
         self._previous_ms: float | None = None
         self.gateway = gateway
@@ -67,17 +71,14 @@ class OpenpiConversation:
 
     async def run(self) -> None:
         """Answer until the client hangs up or is refused."""
+        self._frames.listen(self._keep)
         await self._socket.accept()
+        talking = asyncio.create_task(self._talk())
         try:
-            await send(self._socket, numpy_msgpack.pack(self._first()))
-            while (message := await self._next())["type"] != "websocket.disconnect":
-                with self._open.one():
-                    await send(self._socket, await self._answer(message))
-        except Exception as error:
-            refusal = as_request_error(error, where=PATH)
-            await send(self._socket, f"{refusal.status} {refusal.error}: {refusal}")
-            await self._hang_up(refusal)
+            await until_gone(self._socket)
         finally:
+            talking.cancel()
+            await asyncio.wait((talking,))
             self.gateway.reset(self.session)
 
     def metadata(self) -> dict[str, Any]:
@@ -113,7 +114,6 @@ class OpenpiConversation:
             step=self._step,
             arrived_s=arrived_s,
             needs_state=needs_state,
-            gone=self._gone,
         )
         self._step += 1
         return await infer(self.gateway, self.keymap, fields, caller)
@@ -125,32 +125,43 @@ class OpenpiConversation:
         except RequestError as error:
             return {"protocol": self.endpoint, "error": str(error)}
 
-    async def _answer(self, message: Message) -> str | bytes:
+    async def _talk(self) -> None:
+        """Answer one message after another, and hang up on the first that is refused."""
+        try:
+            self._frames.send_frame(numpy_msgpack.pack(self._first()))
+            while True:
+                message = await self._next()
+                with self._open.one():
+                    self._frames.send_frame(await self._answer(message))
+        except Exception as error:
+            refusal = as_request_error(error, where=PATH)
+            self._frames.send_frame(f"{refusal.status} {refusal.error}: {refusal}")
+            with contextlib.suppress(WebSocketDisconnect):
+                await self._socket.close(status.WS_1011_INTERNAL_ERROR, refusal.error)
+
+    async def _answer(self, message: str | bytes | memoryview) -> str | bytes:
         arrived_s = time.perf_counter()
-        body = message.get("bytes")
-        if body is None:
+        if isinstance(message, str):
             raise RequestError(
                 400,
                 "malformed_body",
                 "A text frame came where a msgpack observation was due.",
                 "Send what openpi-client packs, as a binary frame.",
             )
-        require_size(len(body), self._settings.max_body_bytes)
-        return await self.answer(numpy_msgpack.unpack(bytes(body), what="observation"), arrived_s)
+        require_size(len(message), self._settings.max_body_bytes)
+        return await self.answer(numpy_msgpack.unpack(message, what="observation"), arrived_s)
 
-    async def _next(self) -> Message:
-        if self._early is not None:
-            message, self._early = self._early, None
-            return message
-        return await self._socket.receive()
+    def _keep(self, message: str | bytes | memoryview) -> None:
+        """Keep a message for its turn; nothing more is read while one waits."""
+        self._messages.append(message)
+        if not self._awaited.done():
+            self._awaited.set_result(None)
+        else:
+            self._frames.hold(True)
 
-    async def _gone(self) -> None:
-        """Return when the client has hung up; keep what it may say before that."""
-        self._early = await self._socket.receive()
-        if self._early["type"] != "websocket.disconnect":
-            await asyncio.Event().wait()
-
-    async def _hang_up(self, refusal: RequestError) -> None:
-        disconnected = self._early is not None and self._early["type"] == "websocket.disconnect"
-        if not disconnected:
-            await self._socket.close(status.WS_1011_INTERNAL_ERROR, refusal.error)
+    async def _next(self) -> str | bytes | memoryview:
+        if not self._messages:
+            self._frames.hold(False)
+            self._awaited = asyncio.get_running_loop().create_future()
+            await self._awaited
+        return self._messages.popleft()

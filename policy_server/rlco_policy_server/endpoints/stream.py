@@ -6,7 +6,6 @@ be under way at once; replies and refusals carry the session and step they belon
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from fastapi import APIRouter, WebSocket
@@ -16,10 +15,10 @@ from rlco_policy_server.endpoints.websockets import (
     as_request_error,
     open_answers,
     require_size,
-    send,
 )
 from rlco_policy_server.errors import RequestError
-from rlco_policy_server.gateway import Gateway
+from rlco_policy_server.frame_protocol import frames_of, until_gone
+from rlco_policy_server.gateway import Gateway, Question
 from rlco_policy_server.wire import stream, v1
 
 MAX_UNDER_WAY = 64
@@ -39,7 +38,6 @@ def router(gateway: Gateway, settings: EndpointSettings) -> APIRouter:
 
     @routes.websocket(stream.PATH)
     async def serve(socket: WebSocket) -> None:
-        await socket.accept()
         await _Stream(socket, gateway, settings).run()
 
     return routes
@@ -50,53 +48,69 @@ class _Stream:
 
     def __init__(self, socket: WebSocket, gateway: Gateway, settings: EndpointSettings) -> None:
         self._socket = socket
+        self._frames = frames_of(socket)
         self._gateway = gateway
         self._settings = settings
-        self._open = open_answers(socket)
-        self._under_way: dict[asyncio.Task[None], int] = {}
+        self._answers = open_answers(socket)
+        self._under_way: dict[Question, int] = {}
         """What is being answered, and how many bytes each request has."""
 
     async def run(self) -> None:
         """Answer until the client hangs up."""
+        self._frames.listen(self._take)
+        await self._socket.accept()
+        self._frames.send_frame(stream.encode(self._gateway.metadata()))
         try:
-            await send(self._socket, stream.encode(self._gateway.metadata()))
-            while True:
-                message = await self._socket.receive()
-                if message["type"] == "websocket.disconnect":
-                    return
-                body = message.get("bytes")
-                if body is None:
-                    await self._answer_question(message["text"])
-                elif self._has_room(len(body)):
-                    task = asyncio.create_task(self._answer_observation(bytes(body)))
-                    self._under_way[task] = len(body)
-                    task.add_done_callback(self._under_way.pop)
-                else:
-                    await send(self._socket, _refusal(TOO_MANY))
+            await until_gone(self._socket)
         finally:
-            for task in self._under_way:  # nobody is left to read their answers
-                task.cancel()
+            for question in self._under_way:  # nobody is left to read their answers
+                question.cancel()
+                self._answers.end()
+
+    def _take(self, message: str | bytes | memoryview) -> None:
+        if isinstance(message, str):
+            self._answer_question(message)
+        elif self._has_room(len(message)):
+            self._ask(message)
+        else:
+            self._frames.send_frame(_refusal(TOO_MANY))
 
     def _has_room(self, size: int) -> bool:
         """Whether a request may be taken on: the first always, more while they are small enough."""
+        if not self._under_way:
+            return True
         held = sum(self._under_way.values())
         few = len(self._under_way) < MAX_UNDER_WAY
-        return not held or (few and held + size <= self._settings.max_body_bytes)
+        return few and held + size <= self._settings.max_body_bytes
 
-    async def _answer_observation(self, body: bytes) -> None:
+    def _ask(self, body: bytes | memoryview) -> None:
         arrived_s = time.perf_counter()
         request: v1.InferRequest | None = None
+
+        def done(result: v1.Reply | Exception) -> None:
+            del self._under_way[question]
+            self._answers.end()
+            if isinstance(result, v1.Reply):
+                self._frames.send_frame(v1.encode_reply(result))
+            else:
+                self._refuse(result, request)
+
         try:
             require_size(len(body), self._settings.max_body_bytes)
             request = v1.decode_request(body)
-            with self._open.one():
-                reply = await self._gateway.infer(request, endpoint="stream", arrived_s=arrived_s)
-                await send(self._socket, v1.encode_reply(reply))
+            self._answers.require_open()
+            question = self._gateway.ask(request, endpoint="stream", done=done, arrived_s=arrived_s)
         except Exception as error:
-            refusal = as_request_error(error, where=stream.PATH)
-            await send(self._socket, _refusal(refusal, request))
+            self._refuse(error, request)
+            return
+        self._answers.begin()
+        self._under_way[question] = len(body)
 
-    async def _answer_question(self, text: str) -> None:
+    def _refuse(self, error: Exception, request: v1.InferRequest | None) -> None:
+        refusal = as_request_error(error, where=stream.PATH)
+        self._frames.send_frame(_refusal(refusal, request))
+
+    def _answer_question(self, text: str) -> None:
         try:
             question = stream.decode_ask(text)
             if question.ask == "metadata":
@@ -106,7 +120,7 @@ class _Stream:
                 answer = stream.encode_reset(question.session)
         except Exception as error:
             answer = _refusal(as_request_error(error, where=stream.PATH))
-        await send(self._socket, answer)
+        self._frames.send_frame(answer)
 
 
 def _refusal(error: RequestError, request: v1.InferRequest | None = None) -> str:

@@ -1,4 +1,4 @@
-"""What the websocket endpoints share: sending to clients that may be gone, errors, sizes."""
+"""What the websocket endpoints share: open answers, errors, sizes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 from fastapi import WebSocket
-from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from rlco_policy_server.errors import ClientGoneError, RequestError
 from rlco_policy_server.wire.arrays import WireError
 
 logger = logging.getLogger(__name__)
-
-WEBSOCKETS: Literal["websockets-sansio"] = "websockets-sansio"
-"""uvicorn's websocket implementation: the fastest of its three, and not deprecated."""
 
 
 class OpenAnswers:
@@ -32,24 +27,36 @@ class OpenAnswers:
         self._closing = False
         self._idle = asyncio.Event()
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """Hold the server open while one request is answered.
+    def require_open(self) -> None:
+        """Refuse new requests of a server that is shutting down.
 
         Raises:
-            RequestError: 503, if the server is shutting down.
+            RequestError: 503.
         """
         if self._closing:
             raise RequestError(
                 503, "shutting_down", "The server is shutting down.", "Connect to its successor."
             )
+
+    def begin(self) -> None:
+        """Hold the server open until the `end` of one more answer."""
         self._count += 1
+
+    def end(self) -> None:
+        """Note that an answer was given, or is no longer wanted."""
+        self._count -= 1
+        if self._closing and not self._count:
+            self._idle.set()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Hold the server open while one request is answered; raises as `require_open` does."""
+        self.require_open()
+        self.begin()
         try:
             yield
         finally:
-            self._count -= 1
-            if self._closing and not self._count:
-                self._idle.set()
+            self.end()
 
     async def finish(self, timeout_s: float) -> bool:
         """Take nothing new and wait for what is open; False if that took over `timeout_s`."""
@@ -67,19 +74,6 @@ def open_answers(socket: WebSocket) -> OpenAnswers:
     """Return the counter of the application that `socket` is connected to."""
     counter: OpenAnswers = socket.app.state.open_answers
     return counter
-
-
-async def send(socket: WebSocket, frame: str | bytes) -> None:
-    """Send a frame; a client that hung up meanwhile is no error."""
-    if socket.application_state is not WebSocketState.CONNECTED:
-        return
-    try:
-        if isinstance(frame, str):
-            await socket.send_text(frame)
-        else:
-            await socket.send_bytes(frame)
-    except WebSocketDisconnect:
-        logger.info("an answer found its client gone")
 
 
 def require_size(size: int, limit: int) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import reprlib
+import struct
+from collections.abc import Sequence
 from typing import Any
 
 import msgpack
@@ -22,6 +24,13 @@ DTYPES = {
     text: np.dtype(text)
     for text in ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f2", "<f4", "<f8")
 }
+
+
+Parts = Sequence[bytes | memoryview]
+"""A message in parts, which follow each other."""
+MIN_PART_BYTES = 1 << 16
+"""An array of so many bytes is a part of its own; msgpack writes its size in 4 bytes."""
+MSGPACK_BIN_32 = 0xC6
 
 
 class WireError(ValueError):
@@ -87,7 +96,30 @@ def pack(message: dict[str, Any]) -> bytes:
     return packed
 
 
-def unpack(body: bytes, *, what: str) -> dict[str, Any]:
+def pack_parts(message: dict[str, Any]) -> Parts:
+    """Return the parts of the msgpack bytes; large arrays are not copied, but parts themselves."""
+    packer = msgpack.Packer(use_bin_type=True, autoreset=False)
+    parts: list[bytes | memoryview] = []
+
+    def put(value: Any) -> None:
+        if isinstance(value, dict):
+            packer.pack_map_header(len(value))
+            for key, item in value.items():
+                packer.pack(key)
+                put(item)
+        elif isinstance(value, memoryview) and len(value) >= MIN_PART_BYTES:
+            parts.append(packer.bytes() + struct.pack("!BI", MSGPACK_BIN_32, len(value)))
+            parts.append(value)
+            packer.reset()
+        else:
+            packer.pack(value)
+
+    put(message)
+    parts.append(packer.bytes())
+    return parts
+
+
+def unpack(body: bytes | memoryview, *, what: str) -> dict[str, Any]:
     """Return the map that the msgpack bytes hold; memory is bounded by a few times the input.
 
     Raises:

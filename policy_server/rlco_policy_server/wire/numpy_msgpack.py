@@ -37,7 +37,7 @@ def pack(message: Any) -> bytes:
     return packed
 
 
-def unpack(body: bytes, *, what: str) -> dict[str, Any]:
+def unpack(body: bytes | memoryview, *, what: str) -> dict[str, Any]:
     """Return the map in `body`; its arrays are read-only views.
 
     Raises:

@@ -25,10 +25,12 @@ from rlco_datasets.contract import ACTION_DIM
 
 from rlco_policy_server.wire.arrays import (
     MAX_MESSAGE_BYTES,
+    Parts,
     WireError,
     decode_array,
     encode_array,
     pack,
+    pack_parts,
     show,
     unpack,
 )
@@ -101,6 +103,11 @@ class Reply:
 
 def encode_request(request: InferRequest, *, jpeg_quality: int | None = None) -> bytes:
     """Return the body of a request; with a `jpeg_quality` (1 to 100) images travel as JPEG."""
+    return b"".join(request_parts(request, jpeg_quality=jpeg_quality))
+
+
+def request_parts(request: InferRequest, *, jpeg_quality: int | None = None) -> Parts:
+    """Return the body of a request in parts; large images are not copied."""
     message: dict[str, Any] = {
         "images": {
             name: encode_array(image)
@@ -125,10 +132,10 @@ def encode_request(request: InferRequest, *, jpeg_quality: int | None = None) ->
         message["prefix"] = encode_array(np.asarray(request.prefix, np.float32))
     if request.delay_s is not None:
         message["delay_s"] = request.delay_s
-    return pack(message)
+    return pack_parts(message)
 
 
-def decode_request(body: bytes) -> InferRequest:
+def decode_request(body: bytes | memoryview) -> InferRequest:
     """Return the request that `body` holds; raises `WireError` for anything malformed."""
     message = unpack(body, what="request")
     _check_fields(message, REQUEST_FIELDS, OPTIONAL_FIELDS, what="request")

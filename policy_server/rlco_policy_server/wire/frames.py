@@ -1,0 +1,129 @@
+"""Websocket frames (RFC 6455, section 5.2) of large payloads, which are copied once.
+
+`websockets` speaks the rest of the protocol on both sides: handshakes, control frames, fragments.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+WHOLE_TEXT, WHOLE_BINARY = 0x81, 0x82
+"""First byte of a frame that is a whole message, without extensions."""
+MASKED = 0x80
+MASK_BYTES = 4
+
+
+class Header(NamedTuple):
+    """What stands before a payload: `first` byte, `mask` (4 bytes or none), both sizes in bytes."""
+
+    first: int
+    mask: bytes
+    payload_size: int
+    header_size: int
+
+
+def write_header(first: int, payload_size: int, mask: bytes = b"") -> bytes:
+    """Return the bytes before a payload; `mask` has 4 bytes if a client sends, none otherwise."""
+    masked = MASKED if mask else 0
+    if payload_size < 126:
+        return struct.pack("!BB", first, masked | payload_size) + mask
+    if payload_size < 1 << 16:
+        return struct.pack("!BBH", first, masked | 126, payload_size) + mask
+    return struct.pack("!BBQ", first, masked | 127, payload_size) + mask
+
+
+def read_header(data: bytes | bytearray | memoryview) -> Header | None:
+    """Return the header that `data` begins with, or None while it is incomplete."""
+    if len(data) < 2:
+        return None
+    first, second = data[0], data[1]
+    size, at = second & ~MASKED, 2
+    if size >= 126:
+        form = "!H" if size == 126 else "!Q"
+        if len(data) < (at := 2 + struct.calcsize(form)):
+            return None
+        (size,) = struct.unpack_from(form, data, 2)
+    end = at + (MASK_BYTES if second & MASKED else 0)
+    return Header(first, bytes(data[at:end]), size, end) if len(data) >= end else None
+
+
+class Payload:
+    """The payload of one frame; a mask is applied, or taken off, in place as the bytes come."""
+
+    def __init__(self, size: int, mask: bytes = b"") -> None:
+        """Wait for `size` bytes; memory is only touched as they come."""
+        self._bytes: NDArray[np.uint8] = np.empty(size, np.uint8)
+        self._view = self._bytes.data
+        self._words: NDArray[np.uint64] = self._bytes[: size & ~7].view(np.uint64)
+        self._mask = np.frombuffer(mask * 2, np.uint64)
+        self._received = 0
+        self._clear_words = 0
+
+    def take(self, data: memoryview) -> int:
+        """Take what belongs to this payload from `data`; return how many bytes that were."""
+        start, size = self._received, len(self._view)
+        end = self._received = min(start + len(data), size)
+        self._view[start:end] = data[: end - start]
+        if len(self._mask):
+            words = self._words[self._clear_words : end >> 3]
+            np.bitwise_xor(words, self._mask, out=words)
+            self._clear_words = end >> 3
+            if end == size and size & 7:
+                tail = self._bytes[size & ~7 :]
+                tail ^= self._mask.view(np.uint8)[: size & 7]
+        return end - start
+
+    @property
+    def whole(self) -> memoryview | None:
+        """The payload, or None while it is incomplete."""
+        return self._view if self._received == len(self._view) else None
+
+
+class Piece(NamedTuple):
+    """What arrived: the payload of a frame that was chosen, or bytes of another, in order."""
+
+    chosen: bool
+    data: memoryview
+
+
+class Splitter:
+    """Splits what arrives, after the handshake, into frames."""
+
+    def __init__(self, choose: Callable[[Header], bool]) -> None:
+        """Collect the payloads of the frames that `choose` accepts, and pass on all others."""
+        self._choose = choose
+        self._start = b""
+        """The incomplete header of the next frame."""
+        self._payload: Payload | None = None
+        """The present frame, if it was chosen."""
+        self._passing = 0
+        """How many bytes of the present frame are still to be passed on."""
+
+    def split(self, data: bytes) -> Iterator[Piece]:
+        """Yield the pieces that `data` completes."""
+        rest = memoryview(self._start + data if self._start else data)
+        self._start = b""
+        while rest:
+            if self._payload is not None:
+                rest = rest[self._payload.take(rest) :]
+                whole = self._payload.whole
+                if whole is not None:
+                    self._payload = None
+                    yield Piece(True, whole)
+            elif self._passing:
+                passed, rest = rest[: self._passing], rest[self._passing :]
+                self._passing -= len(passed)
+                yield Piece(False, passed)
+            elif (header := read_header(rest)) is None:
+                self._start = bytes(rest)
+                return
+            elif header.payload_size and self._choose(header):
+                self._payload = Payload(header.payload_size, header.mask)
+                rest = rest[header.header_size :]
+            else:
+                self._passing = header.header_size + header.payload_size
