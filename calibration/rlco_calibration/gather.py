@@ -16,6 +16,7 @@ from rlco_calibration.clicking import Clicker
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.gather_scene import DRAWER_TASK, SceneGatherer
 from rlco_calibration.motion import Pace, go
+from rlco_calibration.parts import CameraModel
 from rlco_calibration.port import BenchPort
 from rlco_calibration.results import vector3
 from rlco_calibration.scene import Touches
@@ -67,18 +68,44 @@ class Gatherer:
             X=model.T_base_camera,
             Y=plan.nominal_mount(board, model.T_base_camera, CLAMP_M),
         )
-        folder = CaptureFolder(
-            self._walk.folder / "captures" / camera,
-            Session(camera=camera, board=board, board_place="gripper"),
+        session = Session(camera=camera, board=board, board_place="gripper")
+        self._capture(session, guess, count=count, seed=seed)
+
+    def captures_on_hand(
+        self, camera: CameraModel, board: Board, *, count: int, seed: int = 0
+    ) -> None:
+        """Capture the board on the table with a camera on the hand.
+
+        Args:
+            camera: its lens as the maker tells it, and its rough pose in the TCP's frame (not in
+                the base's, as a twin's cameras).
+            board: lies on the table, print up, its middle roughly at `plan.LAID_M`.
+            count: poses to go to.
+            seed: of the poses that are drawn.
+
+        Raises:
+            CalibrationError: if too few poses in the workspace show the board to the camera.
+        """
+        guess = plan.Guess(
+            setup="eye_in_hand",
+            lens=camera.lens,
+            X=camera.T_base_camera,
+            Y=plan.nominal_lying(board, self._walk.measured(("table",)).table.height_m),
         )
+        session = Session(camera=camera.name, board=board, board_place="table", on_hand=True)
+        self._capture(session, guess, count=count, seed=seed)
+
+    def _capture(self, session: Session, guess: plan.Guess, *, count: int, seed: int) -> None:
+        camera = session.camera
+        folder = CaptureFolder(self._walk.folder / "captures" / camera, session)
         if len(folder) >= ENOUGH * count:
             self._say(f"{camera}: {len(folder)} captures are there already")
             return
         rng = np.random.default_rng(seed)
-        chosen = plan.suggest(board, guess, self._twin.workspace, count, rng)
+        chosen = plan.suggest(session.board, guess, self._twin.workspace, count, rng)
         start = self._home()
         tour = plan.short_tour(chosen, start[:3, 3])
-        self._port.place_board("gripper")
+        self._port.place_board(session.board_place)
         last = collect.capture_poses(
             self._port, camera, tour, folder, start=start, progress=self._progress
         )

@@ -27,6 +27,12 @@ CANDIDATES = 300
 MARGIN_PX = 6.0
 SMALLEST_SQUARE_PX = 14.0
 MAX_TILT_RAD = 0.55
+LAID_M = (0.52, -0.08)
+"""Where people are asked to lay the board for a camera on the hand: its middle, base frame."""
+SHARES = (0.35, 0.75)
+"""How much of the frame's width the board is to take up in a camera on the hand."""
+OVER_BOARD_M = 0.1
+"""How far above a board on the table the TCP stays."""
 UNITS = np.array([0.01] * 3 + [0.01] * 3 + [0.01] * 3 + [0.01] * 3 + [10.0] * 3)
 """What is thought to be unknown: 0.6 degrees, 1 cm, 10 px."""
 
@@ -55,6 +61,12 @@ def nominal_mount(board: Board, T_base_camera: Array, centre_m: Array) -> Array:
     return mount
 
 
+def nominal_lying(board: Board, height_m: float) -> Array:
+    """Return the `T_base_board` of a board that lies on a table, print up, middle at `LAID_M`."""
+    turned = np.diag([1.0, -1.0, -1.0])
+    return pose_matrix(np.array([*LAID_M, height_m]) - turned @ board.centre_m, turned)
+
+
 def suggest(
     board: Board, guess: Guess, workspace: Workspace, count: int, rng: np.random.Generator
 ) -> list[Array]:
@@ -66,7 +78,10 @@ def suggest(
     candidates, information = [], []
     for _ in range(20 * CANDIDATES):
         pose = _draw(workspace, rng)
-        columns = _jacobian(board, guess, pose)
+        if guess.setup == "eye_in_hand":
+            pose = _over_board(board, guess, pose, rng)
+        inside = guess.setup == "eye_to_hand" or _inside(guess, workspace, pose)
+        columns = _jacobian(board, guess, pose) if inside else None
         if columns is not None:
             candidates.append(pose)
             information.append(columns.T @ columns)
@@ -75,7 +90,8 @@ def suggest(
     if len(candidates) < 2 * count:
         raise CalibrationError(
             f"only {len(candidates)} of {20 * CANDIDATES} poses in the workspace show the whole "
-            "board to the camera. Check the rough camera pose, or mount the board facing it."
+            "board to the camera. Check the rough camera pose; mount the board facing it, or lay "
+            "it where the hand can look down at it."
         )
     total = np.eye(len(UNITS))
     stack = np.stack(information)
@@ -106,6 +122,23 @@ def _draw(workspace: Workspace, rng: np.random.Generator) -> Array:
     spin = Rotation.from_euler("z", rng.uniform(-0.6, 0.6))
     rotation = (tilt * spin).as_matrix() @ TOOL_DOWN
     return pose_matrix(rng.uniform(low + 0.03, high - 0.03), rotation)
+
+
+def _over_board(board: Board, guess: Guess, pose: Array, rng: np.random.Generator) -> Array:
+    """Return a pose turned like `pose`, from which a camera on the hand looks at the board."""
+    middle = guess.Y[:3, :3] @ board.centre_m + guess.Y[:3, 3]
+    middle[:2] += rng.normal(0, board.square_m / 2, 2)
+    camera = pose[:3, :3] @ guess.X[:3, :3]
+    share = rng.uniform(*SHARES)
+    distance_m = board.size_m[0] * guess.lens.fx / (share * guess.lens.size[0])
+    return pose_matrix(middle - distance_m * camera[:, 2], camera) @ inverse(guess.X)
+
+
+def _inside(guess: Guess, workspace: Workspace, pose: Array) -> bool:
+    """Say whether the TCP is inside the workspace, and well above a board on the table."""
+    low, high = np.array(workspace.low_m) + 0.03, np.array(workspace.high_m) - 0.03
+    low[2] = max(low[2], guess.Y[2, 3] + OVER_BOARD_M)
+    return bool((pose[:3, 3] >= low).all() and (pose[:3, 3] <= high).all())
 
 
 def _jacobian(board: Board, guess: Guess, pose: Array) -> Array | None:

@@ -155,8 +155,9 @@ class Walk:
         result = CameraResult.of(session.camera, found)
         spec.save(result, self.result(f"camera_{session.camera}"))
         position = ", ".join(f"{value:.4f}" for value in result.position_m)
+        where = f"at ({position}) m" + (" in the TCP's frame" if session.on_hand else "")
         self._say(
-            f"{session.camera}: at ({position}) m +-{1960 * max(result.position_std_m):.1f} mm, "
+            f"{session.camera}: {where} +-{1960 * max(result.position_std_m):.1f} mm, "
             f"{result.captures} captures, {result.rms_px:.2f} px, "
             f"{result.left_out_px:.2f} px on those left out"
         )

@@ -194,7 +194,7 @@ def _bringup(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
 def _calibrate(values: Mapping[str, str]) -> tuple[NodeSpec, ...]:
     bench = bench_of(values)
     board = ("columns", "rows", "square_m", "marker_m", "dictionary")
-    given = common(bench) | _given(values, ("folder", "board_place", *board))
+    given = common(bench) | _given(values, ("folder", "board_place", "on_hand", *board))
     if values["automatic"] == "true":
         given = common(bench) | _given(values, ("folder", "steps", "captures"))
         moving = given | {"bench": bench.twin_path}
@@ -328,6 +328,7 @@ GRAPHS = {
                     default="",
                 ),
                 argument(CaptureParameters, "board_place", ""),
+                argument(CaptureParameters, "on_hand", ""),
                 argument(CaptureParameters, "columns", ""),
                 argument(CaptureParameters, "rows", ""),
                 argument(CaptureParameters, "square_m", ""),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rlco_calibration.board import Board
 from rlco_calibration.lens import project
 from rlco_calibration.parts import CameraModel, Lighting
-from rlco_calibration.plan import nominal_mount
+from rlco_calibration.plan import nominal_lying, nominal_mount
 from rlco_calibration.twin import Twin
 from rlco_datasets.frames import inverse, pose_matrix
 from scipy.spatial.transform import Rotation
@@ -53,11 +53,12 @@ def drawn_mounts(twin: Twin, board: Board) -> Mounts:
     off = pose_matrix(
         rng.uniform(-0.015, 0.015, 3), Rotation.from_rotvec(rng.normal(0, 0.06, 3)).as_matrix()
     )
-    spin = Rotation.from_euler("z", rng.uniform(-0.4, 0.4)).as_matrix() @ np.diag([1.0, -1.0, -1.0])
-    place = np.array([0.52, -0.08, twin.table.height_m + THICKNESS_M])
+    lying = nominal_lying(board, twin.table.height_m + THICKNESS_M)
+    middle = lying[:3, :3] @ board.centre_m + lying[:3, 3]
+    spin = Rotation.from_euler("z", rng.uniform(-0.4, 0.4)).as_matrix() @ lying[:3, :3]
     return Mounts(
         T_tcp_board=nominal @ off,
-        T_base_board=pose_matrix(place - spin @ board.centre_m, spin),
+        T_base_board=pose_matrix(middle - spin @ board.centre_m, spin),
     )
 
 
@@ -70,9 +71,19 @@ class BoardView:
         self._lens = camera.lens
         self._texture = board.picture(TEXTURE_PX).astype(np.float32) / 255
 
-    def draw(self, frame: UInt8Image, T_base_board: Array, rng: np.random.Generator) -> UInt8Image:
-        """Return the frame `(H, W, 3)` with the board in it, seen from its printed side."""
-        pose = inverse(self._camera.T_base_camera) @ T_base_board
+    def draw(
+        self,
+        frame: UInt8Image,
+        T_base_board: Array,
+        rng: np.random.Generator,
+        T_base_camera: Array | None = None,
+    ) -> UInt8Image:
+        """Return the frame `(H, W, 3)` with the board in it, seen from its printed side.
+
+        `T_base_camera` is where a camera that moves is now.
+        """
+        here = self._camera.T_base_camera if T_base_camera is None else T_base_camera
+        pose = inverse(here) @ T_base_board
         box = self._box(pose)
         if box is None:
             return frame

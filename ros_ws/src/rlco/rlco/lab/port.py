@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rlco_calibration.board import Board
 from rlco_calibration.initial_states import stood
+from rlco_calibration.parts import CameraModel
 from rlco_calibration.port import BoardPlace, Reading
 from rlco_calibration.twin import Twin
 from rlco_datasets.initial_condition import InitialCondition
@@ -17,12 +18,21 @@ from rlco.lab.board_view import BoardView, drawn_mounts
 
 Array = NDArray[np.float64]
 
+GROUND = 120.0
+"""Brightness of what a camera on the hand sees around the board."""
+
 
 class LabBoard:
     """The lab's printed board, and where its people have put it."""
 
-    def __init__(self, twin: Twin, board: Board) -> None:
-        """Take the lab's hidden twin, which says what its cameras see."""
+    def __init__(self, twin: Twin, board: Board, *, on_hand: tuple[CameraModel, ...] = ()) -> None:
+        """Take the lab's hidden twin, which says what its cameras see.
+
+        Cameras `on_hand` have their pose in the TCP's frame; they see the board on a grey ground,
+        for a twin's renderer has fixed cameras only.
+        """
+        self._on_hand = {camera.name: camera for camera in on_hand}
+        self._hand_views = {c.name: BoardView(c, twin.lighting, board) for c in on_hand}
         self._mounts = drawn_mounts(twin, board)
         self._views = {c.name: BoardView(c, twin.lighting, board) for c in twin.cameras}
         self._rng = np.random.default_rng(0)
@@ -35,6 +45,18 @@ class LabBoard:
         held = self.place == "gripper"
         pose = T_base_tcp @ self._mounts.T_tcp_board if held else self._mounts.T_base_board
         return self._views[camera].draw(frame, pose, self._rng)
+
+    def seen_by_hand(self, camera: str, T_base_tcp: Array) -> NDArray[np.uint8] | None:
+        """Return what a camera on the hand sees, `(H, W, 3)`; None where there is no such one."""
+        model = self._on_hand.get(camera)
+        if model is None:
+            return None
+        ground = self._rng.normal(GROUND, model.noise_std, (model.height, model.width, 3))
+        frame = np.clip(np.rint(ground), 0, 255).astype(np.uint8)
+        if self.place != "table":
+            return frame
+        here = T_base_tcp @ model.T_base_camera
+        return self._hand_views[camera].draw(frame, self._mounts.T_base_board, self._rng, here)
 
 
 class LabPort:
@@ -60,7 +82,9 @@ class LabPort:
     def frame(self, camera: str) -> tuple[int, NDArray[np.uint8]]:
         """Return a frame with the board in it."""
         scene = self._bench.scene
-        shown = self._board.shown(camera, scene.source_frame(camera), scene.T_base_tcp)
+        shown = self._board.seen_by_hand(camera, scene.T_base_tcp)
+        if shown is None:
+            shown = self._board.shown(camera, scene.source_frame(camera), scene.T_base_tcp)
         return self._bench.stamp_ns, shown
 
     def objects(self) -> dict[str, Array]:

@@ -43,13 +43,16 @@ class Capture(RlcoNode):
         self._folders: dict[str, CaptureFolder] = {}
         self._frames: dict[str, Image] = {}
         self._poses = Stream(topics.POSE, capacity=POSES)
-        for camera in contract.camera_names:
+        on_hand = self._parameters.cameras_on_hand
+        lying = self._parameters.board_place == "table"
+        for camera in cameras_of(contract.camera_names, on_hand, lying=lying):
             path = root / camera
             path.mkdir(parents=True, exist_ok=True)
             session = Session(
                 camera=camera,
                 board=self._parameters.board,
-                board_place="gripper" if self._parameters.board_place == "gripper" else "table",
+                board_place="table" if lying else "gripper",
+                on_hand=lying,
             )
             self._folders[camera] = CaptureFolder(path, session)
             self._subscribe(camera)
@@ -124,6 +127,24 @@ class Capture(RlcoNode):
                 f"(parameter rest_m: {self._parameters.rest_m * 1e3:.1f} mm)"
             )
         return at.stamp_ns, at.value, moved_m
+
+
+def cameras_of(names: tuple[str, ...], on_hand: tuple[str, ...], *, lying: bool) -> tuple[str, ...]:
+    """Return which cameras capture the board: those on the hand if it is lying on the table.
+
+    Raises:
+        ValueError: naming a camera on the hand that the contract lacks, or if none is left.
+    """
+    unknown = sorted(set(on_hand) - set(names))
+    if unknown:
+        raise ValueError(f"on_hand: no camera {unknown[0]!r} in the contract; it has {names}")
+    chosen = tuple(name for name in names if (name in on_hand) == lying)
+    if not chosen:
+        raise ValueError(
+            f"no camera of {names} is left to capture a board in the gripper: all are on the hand. "
+            "Lay it on the table (board_place table)."
+        )
+    return chosen
 
 
 def run() -> None:

@@ -18,6 +18,11 @@ class CaptureParameters(BenchParameters):
 
     folder: str = parameter("", "Folder of the calibration; captures go to captures/<camera>/.")
     board_place: str = parameter("gripper", "Where the board is: gripper (in the hand) or table.")
+    on_hand: str = parameter(
+        "",
+        "Cameras on the hand, separated by commas. With the board on the table they alone capture "
+        "it; with the board in the gripper all others do.",
+    )
     columns: int = parameter(Board().columns, "The board's squares along x.", low=3, high=100)
     rows: int = parameter(Board().rows, "The board's squares along y.", low=3, high=100)
     square_m: float = parameter(
@@ -42,7 +47,17 @@ class CaptureParameters(BenchParameters):
             raise ParameterError(
                 f"parameter 'board_place' must be one of {PLACES}, got {self.board_place!r}"
             )
+        if self.board_place == "table" and not self.cameras_on_hand:
+            raise ParameterError(
+                "parameter 'board_place' is table: name the cameras on the hand in 'on_hand'; a "
+                "fixed camera learns nothing from a board that does not move"
+            )
         _ = self.board
+
+    @property
+    def cameras_on_hand(self) -> tuple[str, ...]:
+        """The names of cameras on the hand."""
+        return tuple(name.strip() for name in self.on_hand.split(",") if name.strip())
 
     @property
     def board(self) -> Board:
