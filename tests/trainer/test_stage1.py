@@ -21,6 +21,7 @@ from rlco_trainer.data import DataError, open_demonstrations
 from rlco_trainer.precision import DeviceError
 from rlco_trainer.run_folder import RunError, read_metrics
 from rlco_trainer.stage1 import Stage1Config, Stage1Run, learning_rate, run_stage1
+from rlco_trainer.training_state import load_state, save_state
 
 WEIGHTS = "checkpoint/model.safetensors"
 
@@ -228,6 +229,26 @@ def test_killed_twice_it_ends_with_the_same_bits(stores, tmp_path):
     rows = [read_metrics(out) for out in (killed, whole)]
     assert [row["step"] for row in rows[0]] == list(range(1, 121))
     assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
+
+
+def test_moments_of_8_bits_are_used_and_go_on_bit_for_bit(stores, tmp_path):
+    config = config_of(stores, steps=6, moments="8bit")
+    whole, first = Stage1Run(config), Stage1Run(config)
+    for _ in range(6):
+        whole.update()
+    for _ in range(3):
+        first.update()
+    save_state(tmp_path, first.state())
+    again, saved = Stage1Run(config), load_state(tmp_path)
+    assert saved is not None
+    again.restore(saved)
+    for _ in range(3):
+        again.update()
+    ends = [run.state().tensors for run in (whole, again)]
+    assert torch.uint8 in {t.dtype for name, t in ends[0].items() if name.startswith("optimizer/")}
+    assert ends[0].keys() == ends[1].keys()
+    for name, tensor in ends[0].items():
+        assert torch.equal(tensor, ends[1][name]), name
 
 
 class TestCommandLine:

@@ -209,6 +209,7 @@ def test_tasks_are_learnt_together_and_reported_apart(inputs, tmp_path):
         {"estimator": "group", "group": 6},
         {"critic": "features", "ppo": PpoConfig(value_clip=0.2, minibatch=48, sft_minibatch=8)},
         {"precision": "bf16"},
+        {"moments": "8bit"},
         {"curriculum_start": 0.2, "curriculum_iterations": 2},
         {"shaping": 0.3},
         {"beta_ratio": 0.1},

@@ -21,6 +21,7 @@ from rlco_trainer.episodes import PolicyPackage
 from rlco_trainer.evaluate import BatchPool, Job, evaluate, write_evaluation
 from rlco_trainer.export import Stored, Weights, export, verify
 from rlco_trainer.film import film
+from rlco_trainer.optimizers import Moments
 from rlco_trainer.policies.interface import Policy
 from rlco_trainer.policies.memory import estimate
 from rlco_trainer.policies.public_weights import WeightsError
@@ -95,7 +96,7 @@ class Stage1:
     def run(self) -> None:
         """Say what memory a large family takes, train, and print the checkpoint's id."""
         if self.config.init:
-            _print_memory(self.config.init, self.config.batch)
+            _print_memory(self.config.init, self.config.batch, moments=self.config.moments)
         identity = run_stage1(self.config, self.out, self.tracking)
         print(f"{self.out}/checkpoint: {identity}")
 
@@ -117,7 +118,13 @@ class Stage2:
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
 
     def run(self) -> None:
-        """Train and print the checkpoint's id."""
+        """Say what memory a large family takes, train, and print the checkpoint's id."""
+        _print_memory(
+            self.config.init,
+            self.config.step_samples,
+            moments=self.config.moments,
+            train_trunk=self.config.train_trunk,
+        )
         identity = run_stage2(self.config, self.out, _pool_of, self.tracking)
         print(f"{self.out}/checkpoint: {identity}")
 
@@ -283,10 +290,19 @@ class Export:
             print(f"{self.out}: {found}")
 
 
-def _print_memory(checkpoint: str, batch: int) -> None:
+def _print_memory(
+    checkpoint: str, batch: int, *, moments: Moments, train_trunk: bool = True
+) -> None:
     card = read_card(checkpoint)
     if card.family != "compact":
-        needed = estimate(card.family, card.architecture, card.contract, batch)
+        needed = estimate(
+            card.family,
+            card.architecture,
+            card.contract,
+            batch,
+            moments=moments,
+            train_trunk=train_trunk,
+        )
         print(f"{checkpoint} ({card.family}): {needed}")
 
 

@@ -21,6 +21,7 @@ from rlco_trainer.augment import gained, shifted
 from rlco_trainer.checkpoint import Lineage, save_policy
 from rlco_trainer.data import SIM, Balance, open_demonstrations, tensors
 from rlco_trainer.determinism import deterministic
+from rlco_trainer.optimizers import Moments, adamw
 from rlco_trainer.policies.interface import Features
 from rlco_trainer.precision import Precision, autocast, require_device, supervised_loss
 from rlco_trainer.run_folder import CHECKPOINT, STATE, RunLog, claim, write_lineage
@@ -68,7 +69,7 @@ class Stage1Config:
     accumulate: int = 1
     """Forward passes whose gradients are averaged in one optimizer step."""
     precision: Precision = "fp32"
-    """Arithmetic of the forward pass; weights and moments stay in fp32."""
+    """Arithmetic of the forward pass; weights stay in fp32."""
     device: str = "cpu"
     """Torch device of the learner: `cpu`, `cuda` or `cuda:N`."""
     learning_rate: float = 1e-3
@@ -77,6 +78,8 @@ class Stage1Config:
     """Steps of linear warm-up."""
     weight_decay: float = 1e-4
     """Decoupled weight decay of AdamW."""
+    moments: Moments = "fp32"
+    """AdamW's state: two float32 numbers a trained weight, or 8 bits each (less memory)."""
     grad_clip: float = 1.0
     """Largest norm of the gradient."""
     shift_px: int = 2
@@ -134,11 +137,11 @@ class Stage1Run:
             config.init, self.data.contract, self.data.normalisation
         )
         self.policy.to(require_device(config.device))
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = adamw(
             [p for p in self.policy.parameters() if p.requires_grad],
             lr=config.learning_rate,
+            moments=config.moments,
             weight_decay=config.weight_decay,
-            foreach=True,
         )
         averaged = self.policy.state_dict() if config.ema_decay > 0 else {}
         self.average = {k: v.clone() for k, v in averaged.items()}

@@ -28,6 +28,7 @@ from rlco_trainer.determinism import deterministic
 from rlco_trainer.episodes import EpisodeReport, PolicyPackage
 from rlco_trainer.evaluate import BatchPool, Job, evaluate, run_on_pool
 from rlco_trainer.judging import Judge
+from rlco_trainer.optimizers import adamw
 from rlco_trainer.policies.interface import Policy
 from rlco_trainer.ppo import adapted_beta, gradient_norms, update_policy
 from rlco_trainer.precision import autocast, require_device, supervised_loss
@@ -78,7 +79,7 @@ class _Run:
         self.stores = tuple(line for demos in opened for line in demos.description)
         self.held_out = tuple(part for demos in opened for part in demos.held_out)
         trained = [p for p in self.policy.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(trained, lr=config.ppo.learning_rate, foreach=True)
+        self.optimizer = adamw(trained, lr=config.ppo.learning_rate, moments=config.moments)
         self.judge = Judge(config, self.policy)
         self.success = dict.fromkeys(config.tasks, PRIOR_SUCCESS)
         self.beta = config.beta

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from rlco_trainer.optimizers import Moments
 from rlco_trainer.ppo import PpoConfig
 from rlco_trainer.precision import Precision
 
@@ -87,7 +88,9 @@ class Stage2Config:
     device: str = "cpu"
     """Torch device of the learner; rollout workers infer on their CPU."""
     precision: Precision = "fp32"
-    """Arithmetic of the update's forward passes; weights and moments stay in fp32."""
+    """Arithmetic of the update's forward passes; weights stay in fp32."""
+    moments: Moments = "fp32"
+    """Adam's state: two float32 numbers a trained weight, or 8 bits each (less memory)."""
     ppo: PpoConfig = field(default_factory=PpoConfig)
     """Numbers of the update."""
 
@@ -138,6 +141,12 @@ class Stage2Config:
                 f"{self.episodes} episodes and {self.evaluation_episodes} evaluation_episodes are "
                 f"too few for {len(self.tasks)} tasks with groups of {self.group} (at least 2)"
             )
+
+    @property
+    def step_samples(self) -> int:
+        """Return how many samples are in memory in one gradient step: chunks and demonstrations."""
+        terms = sum(weight > 0 for weight in (self.beta, self.sim_beta))
+        return self.ppo.minibatch + terms * self.ppo.sft_minibatch
 
     def extent(self, iteration: int) -> float:
         """Return the share of the start states' ranges that an iteration draws from."""

@@ -65,10 +65,10 @@ def test_compact_has_no_tokenizer():
 
 
 @cache
-def memory_of(name: str, batch: int):
+def memory_of(name: str, batch: int, **options):
     preset = PRESETS[name]
     contract = franka_compact() if "tiny" in name else franka_third_person()
-    return estimate(preset.family, preset.architecture(), contract, batch)
+    return estimate(preset.family, preset.architecture(), contract, batch, **options)
 
 
 class TestMemory:
@@ -87,6 +87,43 @@ class TestMemory:
     )
     def test_each_variant_fits_its_card(self, name, batch, fits_gb):
         assert memory_of(name, batch).total_gb < 0.95 * fits_gb
+
+    @pytest.mark.parametrize(
+        ("name", "batch", "fits_gb"), [("pi05-3b", 8, 48), ("pi05-3b", 64, 80)]
+    )
+    def test_moments_of_8_bits_make_room(self, name, batch, fits_gb):
+        small, large = memory_of(name, batch, moments="8bit"), memory_of(name, batch)
+        assert small.total_gb < 0.95 * fits_gb < large.total_gb
+        assert small.optimizer_gb < 0.26 * large.optimizer_gb
+        assert small.weights_gb == large.weights_gb
+
+    @pytest.mark.parametrize("name", ["pi05-tiny", "openvla-tiny"])
+    def test_stage_two_counts_what_it_trains(self, name):
+        contract = franka_compact()
+        policy = new_policy(name, contract, nominal_normalisation(contract))
+        policy.freeze_trunk()
+        trained = sum(p.numel() for p in policy.network.parameters() if p.requires_grad)
+        frozen, whole = memory_of(name, 4, train_trunk=False), memory_of(name, 4)
+        assert frozen.trained == trained < whole.trained
+        assert frozen.activations_gb < whole.activations_gb
+
+    def test_a_stage_says_it_before_it_starts(self, tmp_path, capsys):
+        checkpoint = str(tmp_path / "tiny")
+        main(["init", "--preset", "pi05-tiny", "--out", checkpoint])
+        options = ["--init", checkpoint, "--moments", "8bit", "--out", str(tmp_path / "run")]
+        told = {}
+        for stage in (
+            ["stage1", "--real", str(tmp_path / "none"), "--alpha", "0", "--batch", "5"],
+            ["stage2", "--twin", str(tmp_path / "none.yaml"), "--real", str(tmp_path / "none")],
+        ):
+            capsys.readouterr()
+            with pytest.raises(SystemExit):
+                main([*stage, *options])
+            told[stage[0]] = capsys.readouterr().out
+        eight = {"moments": "8bit"}
+        assert str(memory_of("pi05-tiny", 5, **eight)) in told["stage1"]
+        stage2 = memory_of("pi05-tiny", 320 + 128, **eight, train_trunk=False)
+        assert str(stage2) in told["stage2"]
 
     def test_grows_with_the_batch_and_says_so(self):
         one, many = memory_of("openvla-tiny", 1), memory_of("openvla-tiny", 16)

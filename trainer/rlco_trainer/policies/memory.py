@@ -15,14 +15,13 @@ from rlco_datasets import spec
 from rlco_datasets.contract import Contract
 from torch import nn
 
+from rlco_trainer.optimizers import BYTES_PER_NUMBER, Moments
 from rlco_trainer.policies.families import build_network
 from rlco_trainer.policies.openvla.config import OpenVlaConfig
 from rlco_trainer.policies.pi05.config import Pi05Config
 from rlco_trainer.policies.vision import image_size
 
 GB = 1e9
-ADAM_BYTES = 8
-"""Two float32 moments a trained number."""
 OVERHEAD = 1.0, 0.1
 """CUDA's own memory, GB, and the allocator's waste, as a share."""
 FLOAT32 = 4
@@ -76,9 +75,17 @@ class _Stack:
 
 
 def estimate(
-    family: str, architecture: dict[str, Any], contract: Contract, batch: int
+    family: str,
+    architecture: dict[str, Any],
+    contract: Contract,
+    batch: int,
+    *,
+    moments: Moments = "fp32",
+    train_trunk: bool = True,
 ) -> MemoryEstimate:
-    """Return the memory of a supervised step of `batch` samples with AdamW.
+    """Return the memory of a step of `batch` samples with AdamW.
+
+    `train_trunk` False leaves perception out, as stage II does unless told otherwise.
 
     Raises:
         FamilyError, SpecError: if family or architecture are unknown, or it is `compact`.
@@ -88,15 +95,17 @@ def estimate(
     where = f"{family} architecture"
     if family == "pi05":
         flow = spec.from_plain(Pi05Config, architecture, where=where)
-        stacks, kept_bytes = _flow_stacks(flow, contract), FLOAT32
+        everything = flow.trained == "all" and train_trunk
+        stacks, kept_bytes = _flow_stacks(flow, contract, everything), FLOAT32
         checkpointing = flow.checkpointing
-        if flow.trained == "expert":
-            for part in ("vision", "projector", "embed", "prefix"):
-                network.get_submodule(part).requires_grad_(False)
+        frozen: tuple[str, ...] = () if everything else ("vision", "projector", "embed", "prefix")
     else:
         vla = spec.from_plain(OpenVlaConfig, architecture, where=where)
-        stacks, checkpointing = _vla_stacks(vla, contract), vla.checkpointing
+        stacks, checkpointing = _vla_stacks(vla, contract, train_trunk), vla.checkpointing
         kept_bytes = 2 if vla.precision == "bfloat16" else FLOAT32
+        frozen = () if train_trunk else ("vision",)
+    for part in frozen:
+        network.get_submodule(part).requires_grad_(False)
     kept = sum(stack.numbers(checkpointing=checkpointing) for stack in stacks)
     trained = [p for p in network.parameters() if p.requires_grad]
     return MemoryEstimate(
@@ -105,7 +114,7 @@ def estimate(
         batch=batch,
         weights_gb=sum(p.numel() * p.element_size() for p in network.parameters()) / GB,
         gradients_gb=sum(p.numel() * p.element_size() for p in trained) / GB,
-        optimizer_gb=sum(p.numel() for p in trained) * ADAM_BYTES / GB,
+        optimizer_gb=sum(p.numel() for p in trained) * BYTES_PER_NUMBER[moments] / GB,
         activations_gb=batch * kept * kept_bytes / GB,
     )
 
@@ -114,9 +123,8 @@ def _count(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def _flow_stacks(config: Pi05Config, contract: Contract) -> tuple[_Stack, ...]:
+def _flow_stacks(config: Pi05Config, contract: Contract, everything: bool) -> tuple[_Stack, ...]:
     patches = (image_size(contract) // config.vision.patch) ** 2 * len(contract.cameras)
-    everything = config.trained == "all"
     v, p, e = config.vision, config.prefix, config.expert
     return (
         _Stack(tokens=patches, depth=v.depth, width=v.width, inner=v.mlp, trained=everything),
@@ -131,10 +139,10 @@ def _flow_stacks(config: Pi05Config, contract: Contract) -> tuple[_Stack, ...]:
     )
 
 
-def _vla_stacks(config: OpenVlaConfig, contract: Contract) -> tuple[_Stack, ...]:
+def _vla_stacks(config: OpenVlaConfig, contract: Contract, towers_too: bool) -> tuple[_Stack, ...]:
     patches = (image_size(contract) // config.dino.patch) ** 2 * len(contract.cameras)
     towers = tuple(
-        _Stack(tokens=patches, depth=t.depth, width=t.width, inner=t.mlp, trained=True)
+        _Stack(tokens=patches, depth=t.depth, width=t.width, inner=t.mlp, trained=towers_too)
         for t in (config.dino, config.siglip)
     )
     words = patches + config.max_tokens + 7 * contract.horizon
