@@ -23,6 +23,7 @@ def show(twin: Twin) -> list[str]:
             f"camera {camera.name}: {camera.width}x{camera.height}, {field:.0f} deg high, at "
             f"({x:.3f}, {y:.3f}, {z:.3f}) m"
         )
+    lines += [f"background of {photo.name}: a photo" for photo in twin.backgrounds]
     table = twin.table
     lines.append(
         f"table: {table.size_xy_m[0]:.2f} x {table.size_xy_m[1]:.2f} m at height "
@@ -63,7 +64,14 @@ def differences(left: Twin, right: Twin) -> list[str]:
     if arm:
         lines.append("arm: " + ", ".join(arm))
     told += ["arm.delay_s", "arm.gain"]
-    lines += [str(item) for item in spec.diff(left, right) if item.path not in told]
+    for item in spec.diff(left, right):
+        group, _, rest = item.path.partition(".")
+        if group == "backgrounds":  # a photo is no text to read
+            lines += [f"background {rest.rpartition('.')[0]}: another photo"] * (
+                rest.endswith("jpeg_base64")
+            )
+        elif item.path not in told:
+            lines.append(str(item))
     return lines
 
 

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from rlco_datasets import spec
 
+from rlco_calibration.background import Background
 from rlco_calibration.parts import (
     ArmController,
     CameraModel,
@@ -55,6 +56,8 @@ class Twin:
     arm: ArmController = field(default_factory=ArmController)
     workspace: Workspace = field(default_factory=Workspace)
     lighting: Lighting = field(default_factory=Lighting)
+    backgrounds: tuple[Background, ...] = field(default=(), metadata={spec.LEFT_OUT_IF_EMPTY: True})
+    """Real photos behind the twin, each named after its camera; cameras without one show a room."""
     provenance: tuple[Provenance, ...] = ()
     hidden: bool = False
     """True for the ground truth of a simulated lab: only the lab itself may read it."""
@@ -70,11 +73,16 @@ class Twin:
             "objects": self.objects,
             "drawers": self.drawers,
             "provenance": self.provenance,
+            "backgrounds": self.backgrounds,
         }
         for group, items in groups.items():
             names = [item.name for item in items]
             if len(set(names)) != len(names):
                 raise ValueError(f"{group}: names must be distinct, got {names}")
+        cameras = {camera.name for camera in self.cameras}
+        for photo in self.backgrounds:
+            if photo.name not in cameras:
+                raise ValueError(f"background {photo.name}: no such camera among {sorted(cameras)}")
         movable = [item.name for item in self.objects]
         for drawer in self.drawers:
             movable += [drawer.name, drawer.handle_name]
@@ -94,6 +102,10 @@ class Twin:
     def camera(self, name: str) -> CameraModel:
         """Return the camera called `name`, or raise `TwinError` naming those there are."""
         return self._named(self.cameras, name, "cameras")
+
+    def background(self, camera: str) -> Background | None:
+        """Return the photo behind what a camera sees, or None where there is none."""
+        return next((item for item in self.backgrounds if item.name == camera), None)
 
     def task(self, name: str) -> InitialStates:
         """Return the task called `name`, or raise `TwinError` naming those there are."""

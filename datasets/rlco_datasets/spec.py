@@ -22,6 +22,8 @@ from cattrs.v import format_exception
 T = TypeVar("T")
 
 HASH_LENGTH = 16
+LEFT_OUT_IF_EMPTY = "left_out_if_empty"
+"""Metadata of a field that came later: while it is empty, files and hashes are as they were."""
 
 
 class SpecError(ValueError):
@@ -70,8 +72,14 @@ _CONVERTER = _converter()
 
 
 def to_plain(spec: Any) -> dict[str, Any]:
-    """Return `spec` (a dataclass instance) as nested dicts, lists, strings and numbers."""
+    """Return `spec` (a dataclass instance) as nested dicts, lists, strings and numbers.
+
+    Empty fields of its own whose metadata has `LEFT_OUT_IF_EMPTY` are left out.
+    """
     plain: dict[str, Any] = _plain(dataclasses.asdict(spec))
+    for item in dataclasses.fields(spec):
+        if item.metadata.get(LEFT_OUT_IF_EMPTY) and not plain[item.name]:
+            del plain[item.name]
     return plain
 
 

@@ -26,6 +26,8 @@ UInt8Image = NDArray[np.uint8]
 NEAR_M, FAR_M = 0.02, 10.0
 ROOM_HALF_M = 2.0
 FLOOR_BELOW_TABLE_M = 0.75
+NOTHING = 0
+"""The number of no entity in a segmentation."""
 WHITE, GREY, DARK = (0.86, 0.87, 0.88), (0.55, 0.56, 0.58), (0.10, 0.10, 0.11)
 LINK_COLOURS = {
     "panda_link0": GREY,
@@ -69,11 +71,20 @@ class Renderer:
             sliding = [_shape(part, drawer.colour) for part in cabinet.drawer_parts(drawer)]
             bar = [_shape(part, drawer.handle_colour) for part in cabinet.handle_parts(drawer)]
             self._entities[drawer.handle_name] = self._add(sliding + bar)
-        self._add(_surroundings(twin))
+        self._twin = twin
+        table, *room = _surroundings(twin)
+        if twin.backgrounds:  # an entity of its own, so that photos can take its place
+            self._add([table])
+            self._room_id = int(self._add(room).per_scene_id)
+        else:
+            self._add([table, *room])
 
     def camera(self, model: CameraModel, size: tuple[int, int], K: Any) -> Camera:
         """Add a camera at the pose of `model`, of `size` (width, height) and intrinsics `K`."""
         added = Camera(self._scene, model, size, K)
+        photo = self._twin.background(model.name)
+        if photo is not None:
+            added.put_behind(photo.seen_by(size, np.asarray(K, float)), self._room_id)
         self._scene.update_render()
         return added
 
@@ -121,6 +132,12 @@ class Camera:
         entity.set_pose(sapien_pose(model.T_base_camera @ turn))
         scene.add_entity(entity)
         self._maps = _distortion_maps(model.distortion, size, intrinsics)
+        self._photo: UInt8Image | None = None
+        self._room_id = NOTHING
+
+    def put_behind(self, photo: UInt8Image, room_id: int) -> None:
+        """Show a photo `(H, W, 3)`, free of distortion, in place of an entity and of nothing."""
+        self._photo, self._room_id = photo, room_id
 
     def picture(self) -> UInt8Image:
         """Return `(H, W, 3)` uint8 RGB of the scene as it was last posed."""
@@ -129,6 +146,10 @@ class Camera:
         frame = np.ascontiguousarray(colour[..., :3])
         if frame.dtype != np.uint8:
             frame = (np.clip(frame, 0, 1) * 255 + 0.5).astype(np.uint8)
+        if self._photo is not None:
+            seen = self._component.get_picture("PositionSegmentation")[..., 3]
+            behind = (seen == NOTHING) | (seen == self._room_id)
+            np.copyto(frame, self._photo, where=behind[..., None])
         if self._maps is None:
             return frame
         return np.asarray(
