@@ -1,4 +1,8 @@
-"""Studies without simulation or training: what their commands leave behind that others read."""
+"""Studies without simulation or training: what their commands leave behind that others read.
+
+Every command line is read by the program that it is for, so a study that gives one an option it
+does not have, or a lab's graph an argument, fails here.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import tyro
+from rlco.bringup import GRAPHS
+from rlco.lab import cli as labs
 from rlco_calibration import cli as calibrate
 from rlco_calibration.twin import demo_bench, load_twin
 from rlco_datasets import spec
@@ -19,11 +25,30 @@ from rlco_evaluation.ledger import Ledger
 from rlco_evaluation.records import TrialRecord
 from rlco_evaluation.schedule import schedule
 from rlco_evaluation.study import Study
+from rlco_policy_server import cli as serving
+from rlco_trainer.cli import parse
 from rlco_trainer.studies import pipeline, steps
 from rlco_trainer.studies.places import Sizes
 
 RECOVERED = "recovered-twin"
 SIZES = Sizes(tasks=("push_cube", "open_drawer"), collected=20, sim_episodes=6, trials=3)
+
+
+def understood(words: list[str]) -> None:
+    """Let a command's own program read its words, without running it.
+
+    Raises:
+        SystemExit, ValueError: if the program does not understand them.
+    """
+    program, *rest = words
+    if program == "rlco-train":
+        parse(rest)
+    elif program == "rlco-calibrate":
+        tyro.cli(calibrate.Command, args=rest)
+    elif program == "rlco-serve":
+        tyro.cli(serving.Arguments, args=rest)
+    elif program == "rlco-up":
+        GRAPHS[rest[0]].nodes(dict(word.split(":=", 1) for word in rest[1:]))
 
 
 class FakeCommands:
@@ -42,6 +67,7 @@ class FakeCommands:
         if self.fails(words):
             raise steps.StepFailedError(f"{words} was told to fail")
         self.commands.append(words)
+        understood(words)
         given = dict(pairwise(words))
         if "walk" in words:
             twin = spec.to_plain(load_twin(demo_bench())) | {"name": RECOVERED}
@@ -59,6 +85,8 @@ class FakeCommands:
             rate = self.rate(Path(given["--checkpoint"]).parent.name, given["--task"])
             found = {"successes": round(rate * episodes), "episodes": episodes}
             Path(given["--json"]).write_text(json.dumps(found))
+        elif words[:2] == ["rlco-lab", "draw"]:
+            labs.run(tyro.cli(labs.Draw, args=words[2:]))
         elif words[:2] == ["rlco-calibrate", "conditions"]:
             tyro.cli(calibrate.Command, args=words[1:]).run()
         elif words[:2] == ["rlco-eval", "create"]:
@@ -104,6 +132,7 @@ def install(
 
     @contextmanager
     def server(words: list[str], ready: Path, log: Path) -> Iterator[str]:
+        understood(words)
         yield "http://127.0.0.1:1"
 
     fake = FakeCommands(rate)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from fakes.study_commands import SIZES, install
 from rlco_calibration.twin import load_twin
 from rlco_datasets import spec
 from rlco_datasets.initial_condition import ConditionList
-from rlco_trainer.studies.arms import Usual, study
+from rlco_trainer.studies.arms import StudyName, Usual, study
 from rlco_trainer.studies.cli import StudyCommand
 from rlco_trainer.studies.places import SeedFolder
-from rlco_trainer.studies.results import markdown, rows_of
+from rlco_trainer.studies.results import markdown, read_csv, rows_of
 from rlco_trainer.studies.steps import read_journal
 from rlco_trainer.studies.variations import uncalibrated
 
@@ -34,6 +36,16 @@ def run(monkeypatch, tmp_path):
 
 def option(line, name):
     return line[line.index(name) + 1]
+
+
+@pytest.mark.parametrize("name", get_args(StudyName))
+def test_every_study_ends_with_rows_a_table_and_a_figure(run, name):
+    chosen, _, seed = run(name)
+    at = seed.folder.parent / name
+    cells = len(chosen.arms) * len(SIZES.tasks) * len(chosen.tests) * len(("twin", "lab"))
+    assert len(read_csv(at / "results.csv")) == cells
+    assert chosen.title in (at / "table.md").read_text()
+    assert (at / "figure.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("name", ["main-table", "calibration", "generalisation"])

@@ -40,10 +40,8 @@ def test_another_setting_is_refused_and_named(tmp_path):
 
 
 def test_options_become_words():
-    words = command(
-        "rlco-train", "stage1", real=("a", "b"), sim=None, ppo__rl_weight=0, out_dir="x"
-    )
-    assert typed(words) == "rlco-train stage1 --real a b --ppo.rl-weight 0 --out-dir x"
+    words = command("rlco-train", "stage1", real=("a", "b"), sim=None, rl_weight=0, out_dir="x")
+    assert typed(words) == "rlco-train stage1 --real a b --rl-weight 0 --out-dir x"
     with pytest.raises(StepFailedError, match="make setup"):
         command("no-such-command")
 

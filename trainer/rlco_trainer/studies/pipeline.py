@@ -179,7 +179,7 @@ class Seed(SeedFolder):
                 real=self._stores("real") if stage2.beta > 0 else None,
                 real_limit=arm.real_demos if stage2.beta > 0 else None,
                 beta=stage2.beta,
-                ppo__rl_weight=None if stage2.rl else 0,
+                rl_weight=None if stage2.rl else 0,
                 iterations=sizes.iterations,
                 episodes=sizes.episodes,
                 final="last",

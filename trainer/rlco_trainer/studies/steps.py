@@ -42,15 +42,13 @@ def script(name: str) -> str:
 def command(program: str, /, *words: object, **options: object) -> list[str]:
     """Return a command line: the program, its words, then `--option value` for each option.
 
-    A tuple gives its option several values; an option that is None is left out. Two underscores in
-    a name stand for the dot of a nested option.
+    A tuple gives its option several values; an option that is None is left out.
     """
     flags: list[str] = []
     for name, value in options.items():
         if value is not None:
             values = value if isinstance(value, tuple) else (value,)
-            flag = name.replace("__", ".").replace("_", "-")
-            flags += [f"--{flag}", *(str(item) for item in values)]
+            flags += [f"--{name.replace('_', '-')}", *(str(item) for item in values)]
     return [script(program), *(str(word) for word in words), *flags]
 
 
