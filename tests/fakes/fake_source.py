@@ -1,7 +1,8 @@
 """An operator as a process: once it is handed the arm, it swings the TCP along y at 0.1 m/s.
 
-Run as `python -m fake_source`, with the parameter `source`. With `camera`, it is a camera instead,
-which publishes grey frames and its information at 20 Hz.
+It sets out towards the middle of the bench, wherever it was killed before. Run as
+`python -m fake_source`, with the parameter `source`. With `camera`, it is a camera instead, which
+publishes grey frames and its information at 20 Hz.
 """
 
 import math
@@ -16,7 +17,7 @@ from rlco_msgs.msg import GuardState
 from sensor_msgs.msg import CameraInfo, Image
 
 AMPLITUDE_M, SPEED_M_S = 0.08, 0.1
-FRAME = np.full((480, 640, 3), 128, np.uint8)
+FRAME = np.full((240, 320, 3), 128, np.uint8)
 
 
 class Source(RlcoNode):
@@ -59,7 +60,7 @@ class Source(RlcoNode):
         started_s, pose = self._start
         angle = (time.monotonic() - started_s) * SPEED_M_S / AMPLITUDE_M
         target = pose.copy()
-        target[1, 3] += AMPLITUDE_M * math.sin(angle)
+        target[1, 3] -= math.copysign(AMPLITUDE_M, pose[1, 3]) * math.sin(angle)
         self._out.publish(wire.stamped_pose(target, self.get_clock().now().nanoseconds))
 
 

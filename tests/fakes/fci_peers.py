@@ -53,7 +53,7 @@ class Peer:
         python = ROOT / ".cache" / "peers" / ENVIRONMENTS[kind] / "bin" / "python"
         if not python.is_file():
             pytest.skip(f"no simulated robot {ENVIRONMENTS[kind]}: make setup-robots")
-        number = os.getpid()
+        self.kind, number = kind, os.getpid()
         kinds = sorted(ENVIRONMENTS)
         self.address = f"127.{77 + kinds.index(kind)}.{number // 250 % 250}.{number % 250 + 1}"
         self._trace = Path(folder, f"{kind}.jsonl")

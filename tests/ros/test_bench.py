@@ -25,7 +25,7 @@ REAL = {
     "arm": ArmSettings(driver="fci", address="10.0.0.2"),
     "gripper": GripperSettings(driver="fci", address="10.0.0.2"),
     "cameras": (CameraSettings(name="third_person", driver="uvc", device="/dev/video0"),),
-    "guard": GuardLimits(robot="fr3"),
+    "guard": GuardLimits(robot="fr3", workspace_high_m=(0.7, 0.3, 0.9)),
     "teleop": (TeleopSettings(device="spacemouse"),),
 }
 
@@ -114,6 +114,9 @@ def test_a_study_on_an_arm_is_the_same_graph_with_other_devices(real, tmp_path):
     assert arm[-3:] == lab[-3:] == ["guard", "policy", "eval"]
     assert lab[:-3] == ["sim_lab"]
     assert arm[-4] == "scene"  # a person lays out what the simulated lab does itself
+    for limit in ("workspace_low_m", "workspace_high_m"):  # the guard's, not the twin's
+        assert on_arm["policy"][limit] == on_arm["guard"][limit]
+    assert on_arm["policy"]["workspace_high_m"] == [0.7, 0.3, 0.9]
     assert on_arm["eval"]["reset_timeout_s"] > on_arm["scene"]["give_up_s"]
 
 

@@ -28,7 +28,8 @@ class Motion:
 class Robot:
     def __init__(self):
         self.moves, self.thresholds, self.fault, self.has_errors = [], None, "", False
-        self.is_in_control = False
+        self.is_in_control, self.joined, self.clock_s = False, [], 0.0
+        self.state = SimpleNamespace(O_T_EE=("measured",))
 
     def set_collision_behavior(self, *limits):
         self.thresholds = limits
@@ -42,6 +43,10 @@ class Robot:
         assert asynchronous  # nothing may wait for a motion
         self.moves.append(motion)
         self.is_in_control = "Stop" not in motion.kind
+
+    def join_motion(self, *, timeout):
+        self.joined.append(timeout)
+        return True
 
     @property
     def kinds(self):
@@ -69,7 +74,8 @@ def arm():
             "TorqueStopMotion",
         ):
             setattr(library, kind, lambda *a, kind=kind, **o: Motion(kind, *a, **o))
-        return FciArm(ArmSettings(driver="fci", address="127.0.0.1", **settings), library), robot
+        settings = ArmSettings(driver="fci", address="127.0.0.1", **settings)
+        return FciArm(settings, library, clock_s=lambda: robot.clock_s), robot
 
     return make
 
@@ -101,7 +107,27 @@ def test_one_spring_serves_all_set_points_until_it_is_held(arm):
     assert [reference[0] for reference in spring.references] == [0.4, 0.41, 0.42]
     driver.hold()
     driver.follow(at(0.43))
-    assert robot.kinds[1:] == ["TorqueStopMotion", "CartesianImpedanceTrackingMotion"]
+    assert len(robot.moves) == 1
+    assert [reference[0] for reference in spring.references[3:]] == ["measured", 0.43]
+
+
+def test_the_spring_catches_the_arm_before_its_torques_are_let_go(arm):
+    driver, robot = arm(motion="impedance")
+    driver.follow(at(0.4))
+    driver.hold()
+    robot.clock_s = 0.09
+    driver.hold()
+    driver.check()
+    assert robot.kinds == ["CartesianImpedanceTrackingMotion"]
+    assert robot.moves[0].references[1:] == [("measured",)]
+    robot.clock_s = 0.11
+    driver.check()
+    driver.check()
+    assert robot.kinds == ["CartesianImpedanceTrackingMotion", "TorqueStopMotion"]
+    driver.let_go()
+    assert robot.joined
+    driver.follow(at(0.42))
+    assert robot.kinds[2:] == ["CartesianImpedanceTrackingMotion"]
 
 
 @pytest.mark.parametrize("motion", ["cartesian", "impedance"])

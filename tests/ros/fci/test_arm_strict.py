@@ -38,15 +38,16 @@ def rig(robot, tmp_path):
         made.close()
 
 
-def require_stop(rig, attempt, within_s=STOPPED_S):
+def require_stop(rig, attempt):
     """Check that of a few attempts one stops in time; the first good one ends it."""
     times = []
     for _ in range(ATTEMPTS):
         times.append(attempt())
-        if times[-1] <= within_s:
+        print(f"stopped after {times[-1]:.3f} s")  # shown by -rP
+        if times[-1] <= STOPPED_S:
             return
     rig.need_a_robots_pace()
-    raise AssertionError(f"stopped after {times} s, not within {within_s} s")
+    raise AssertionError(f"stopped after {times} s, not within {STOPPED_S} s")
 
 
 def test_it_says_what_it_is_connected_to(rig):
@@ -94,8 +95,7 @@ def test_a_killed_camera_stops_a_policy(rig):
         rig.until_stopped("camera 'third_person' was heard not for")
         return stop_s
 
-    # a camera is missed when its frame is late
-    require_stop(rig, attempt, within_s=0.15 + STOPPED_S)
+    require_stop(rig, attempt)
 
 
 def test_a_killed_guard_is_missed_by_the_arm(rig):
@@ -194,6 +194,6 @@ def test_a_killed_driver_is_stopped_by_the_robot(rig):
     rig.until_driving("teleop")
     rig.kill("arm")
     rig.until(lambda: not rig.robot.moving(), "the robot to stop by itself")
-    rig.until_stopped("heard not for")
+    rig.until_stopped("arm")  # its state or its status, whichever is missed first
     rig.start_arm()
     rig.until(lambda: rig.status.mode == "idle", "a driver that has connected again")

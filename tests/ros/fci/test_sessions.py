@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.paced]
 CONTRACT = franka_compact()
 PERIOD_S = 0.05
 STEP_M, LEASH_M = 0.005, 0.04
+PATIENCE_S = 2.0
+"""A person waits so long before pressing a key again."""
 ATTEMPTS = 5
 """A busy machine delays the state; the recorder then refuses the episode, as it must."""
 # As on a real bench, but for the times: a busy test machine may delay anything.
@@ -32,7 +34,8 @@ BENCH = """
 name: fci
 contract: franka_compact
 silence_s: 30.0
-arm: {{driver: fci, address: {address}, command_timeout_s: 10.0, guard_timeout_s: 10.0}}
+arm: {{driver: fci, address: {address}, motion: {motion}, command_timeout_s: 10.0,
+  guard_timeout_s: 10.0}}
 gripper: {{driver: fci, address: {address}}}
 cameras:
 - {{name: third_person, driver: realsense, recording: {recording}, width: 320, height: 240,
@@ -63,7 +66,9 @@ def bench(robot, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     record(folder / "camera.db3", width=320, height=240)
     path = folder / "bench.yaml"
-    path.write_text(BENCH.format(address=robot.address, recording="camera.db3"))
+    # planned motions cost franka-sim more than a millisecond a cycle
+    motion = {"strict": "impedance", "physics": "cartesian"}[robot.kind]
+    path.write_text(BENCH.format(address=robot.address, motion=motion, recording="camera.db3"))
     return path
 
 
@@ -160,14 +165,16 @@ class Lab:
         """Press a key until it was heard."""
         from std_msgs.msg import String
 
-        def pressed():
-            if heard():
-                return True
-            self._event_out.publish(String(data=key))
-            self.client.executor.spin_once(timeout_sec=0.5)
+        pressed_s = 0.0
+
+        def told():
+            nonlocal pressed_s
+            if not heard() and time.monotonic() - pressed_s > PATIENCE_S:
+                self._event_out.publish(String(data=key))
+                pressed_s = time.monotonic()
             return heard()
 
-        self.until(pressed, what)
+        self.until(told, what)
 
     def is_recording(self):
         return self.recorder is not None and self.recorder.state == "recording"
@@ -241,6 +248,8 @@ def test_a_session_of_demonstrations(robot, bench, tmp_path):
             lab.press("start", lab.is_recording, "the recorder to record")
             target = lab.go(start, start[:3, 3] + [0.0, 0.06, -0.04], 0.08)
             lab.wait(target, 0.02, lambda: lab.width_m < 0.05)
+            seen_s = time.monotonic() + 0.3  # a few steps of the contract
+            lab.wait(target, 0.02, lambda seen_s=seen_s: time.monotonic() > seen_s)
             if lab.ends_with("success"):
                 break
             target = lab.go(target, start[:3, 3], 0.08)
@@ -252,7 +261,7 @@ def test_a_session_of_demonstrations(robot, bench, tmp_path):
     assert (metadata.operator, metadata.task) == ("ada", "pick_and_place")
     assert metadata.extra["session"] == "one"
     assert "samples_dropped" not in metadata.flags
-    assert len(episode) > 10
+    assert len(episode) >= 7  # 72 mm, no faster than the device leads
     moved = np.abs(np.diff(episode.state[:, :3], axis=0)).sum()
     commanded = np.abs(episode.actions[:, :3]).sum()
     assert 0.5 < moved / commanded < 1.5
@@ -288,9 +297,12 @@ def test_a_study_of_a_served_policy(robot, bench, tmp_path):
         watcher.node.create_subscription(
             String, topics.SCENE_PROMPT, lambda m: prompts.append(m.data), PROMPT_QOS
         )
-        lab.until(lambda: lab.pose is not None and prompts, "the prompt to lay out the scene")
+        lab.until(
+            lambda: lab.pose is not None and lab.guard is not None and prompts,
+            "the prompt to lay out the scene",
+        )
         assert "put the cube at" in prompts[0]
-        lab.press("start", lambda: "the trial begins" in prompts, f"the first trial; {prompts}")
+        lab.press("start", lambda: lab.guard.source == "policy", f"the first trial; {prompts}")
         before = lab.pose.copy()
         watcher.until(lambda: up.process.poll() is not None, "the study to end")
         assert up.process.returncode == 0, up.output

@@ -85,11 +85,11 @@ class FciSide:
         if reason:
             self._node.get_logger().error(f"holding the arm: {reason}")
             self._rest()
-        elif not self._resting:
-            try:
-                self._arm.check()
-            except ArmError as error:
-                self._fail(str(error))
+            return
+        try:
+            self._arm.check()
+        except ArmError as error:
+            self._fail(str(error))
 
     def _hold(self, reason: str) -> None:
         self._watch.hold(reason)
@@ -139,5 +139,9 @@ class FciSide:
         return ""
 
     def close(self) -> None:
-        """Come to rest."""
+        """Come to rest, and let go."""
         self._rest()
+        try:
+            self._arm.let_go()
+        except ArmError as error:
+            self._node.get_logger().error(str(error))

@@ -34,7 +34,10 @@ class ArmSample:
 
 
 class Arm(Protocol):
-    """An arm that this process drives. No call but `recover` waits for a motion."""
+    """An arm that this process drives. No call but `let_go` and `recover` waits for a motion.
+
+    `check` is to be called all the time, at rest too.
+    """
 
     version: str
     """What was connected to: versions of server, library and system."""
@@ -65,6 +68,13 @@ class Arm(Protocol):
 
         Raises:
             ArmError: if the robot refuses or has stopped by itself.
+        """
+
+    def let_go(self) -> None:
+        """Wait until the arm rests after `hold`, and end control of the robot.
+
+        Raises:
+            ArmError: if it does not come to rest, or has stopped by itself.
         """
 
     def recover(self) -> None:
