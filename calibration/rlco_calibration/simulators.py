@@ -40,6 +40,9 @@ class TwinSimulator(Simulator, Protocol):
     def view(self, twin: Twin, camera: str, T_base_tcp: NDArray[np.float64]) -> View:
         """Return what a camera of the twin sees with the arm at a pose."""
 
+    def close(self) -> None:
+        """End the processes that replay, where there are any; may be repeated."""
+
     def demonstrate(self, twin: Twin, demonstration: Recording) -> Replayed:
         """Return what the twin does with a demonstration's commands, and whether that solves it.
 
@@ -48,8 +51,10 @@ class TwinSimulator(Simulator, Protocol):
         """
 
 
-def simulator(contract: Contract) -> TwinSimulator:
-    """Return the installed simulator for a contract.
+def simulator(contract: Contract, *, workers: int = 1) -> TwinSimulator:
+    """Return the installed simulator for a contract; close it when it is done.
+
+    With several `workers` it replays motions in as many processes.
 
     Raises:
         CalibrationError: if there is none.
@@ -60,5 +65,5 @@ def simulator(contract: Contract) -> TwinSimulator:
             "no simulator is installed to replay motions in the twin. Install the trainer with its "
             "simulation (rlco-trainer[sim]), or copy the folder to a machine that has it."
         )
-    made: TwinSimulator = found[0].load()(contract)
+    made: TwinSimulator = found[0].load()(contract, workers=workers)
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from rlco_calibration.errors import CalibrationError
 from rlco_calibration.intrinsics import compare
 from rlco_calibration.lens import Lens
 from rlco_calibration.results import LensResult
-from rlco_calibration.simulators import simulator
+from rlco_calibration.simulators import TwinSimulator, simulator
 from rlco_calibration.twin import Twin, demo_bench, load_twin
 from rlco_calibration.walk import OPTIONAL, STEPS, Walk
 
@@ -98,6 +99,8 @@ class WalkCommand:
     """Which steps to do, of: cameras table objects drawer arm friction tasks twin."""
     again: bool = False
     """Do steps again that are solved already."""
+    workers: int = 1
+    """Processes that replay motions in the twin at once (steps arm and friction): one a core."""
     status: bool = False
     """Only say what is there and what is to be done."""
 
@@ -111,7 +114,15 @@ class WalkCommand:
         if self.status:
             print("\n".join(walk.status()))
             return
-        contract = contract_named(self.contract)
+        with ExitStack() as opened:
+            self._walk(walk, opened)
+        if "twin" in self.steps:
+            changed = describe.differences(start, load_twin(self.folder / "twin.yaml"))
+            print("\n".join(["--- what calibration changed", *changed]))
+
+    def _walk(self, walk: Walk, opened: ExitStack) -> None:
+        """Do the steps; a simulator that one of them needs stays open for the next."""
+        twins: TwinSimulator | None = None
         for step in self.steps:
             if not walk.wanted(step):
                 print(f"{step}: nothing collected ({OPTIONAL[step]}); the twin keeps its numbers")
@@ -121,12 +132,12 @@ class WalkCommand:
                 continue
             print(f"--- {step}")
             if step in ("arm", "friction"):
-                getattr(walk, step)(simulator(contract))
+                if twins is None:
+                    made = simulator(contract_named(self.contract), workers=self.workers)
+                    twins = opened.enter_context(closing(made))
+                getattr(walk, step)(twins)
             else:
                 getattr(walk, step)()
-        if "twin" in self.steps:
-            changed = describe.differences(start, load_twin(self.folder / "twin.yaml"))
-            print("\n".join(["--- what calibration changed", *changed]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,12 @@ from rlco_calibration.outline import ARM, MOVABLE, SURROUNDINGS
 from rlco_calibration.recording import Recording, Track
 from rlco_calibration.simulators import View
 from rlco_calibration.twin import Twin
+from rlco_datasets.closing import Closing
 from rlco_datasets.contract import Contract
 
+from rlco_trainer.twin.batch import TwinBatch
 from rlco_trainer.twin.scene import PHYSICS_RATE_HZ, TwinScene
+from rlco_trainer.twin.workers import WorkerPool
 
 Array = NDArray[np.float64]
 Job = tuple[Twin, Recording]
@@ -52,12 +55,35 @@ def _opening(scene: TwinScene, width_m: float) -> float:
     return float(np.clip(width_m / scene.contract.gripper_max_width_m, 0.0, 1.0))
 
 
-class TwinSimulator:
-    """A `rlco_calibration.recording.Simulator` in this process."""
+def _silent_scene(contract: Contract, twin: Twin, task: str) -> TwinScene:
+    return TwinScene(twin, contract, task, images="none")
 
-    def __init__(self, contract: Contract) -> None:
-        """Take the contract of the twins and recordings."""
-        self._contract = contract
+
+def _replayed(contract: Contract, twin: Twin, recording: Recording) -> Track:
+    return replay(_silent_scene(contract, twin, recording.initial.task), recording)[0]
+
+
+def _replay_there(batch: TwinBatch, twin: Twin, recording: Recording) -> Track:
+    """Replay one recording in a worker, in a scene of its own."""
+    return _replayed(batch.contract, twin, recording)
+
+
+class TwinSimulator(Closing):
+    """A `rlco_calibration.recording.Simulator`, in this process or in rollout workers."""
+
+    def __init__(self, contract: Contract, *, workers: int = 1) -> None:
+        """Take the contract of the twins and recordings.
+
+        With several `workers`, motions are replayed in as many processes, which start with the
+        first replays and end with `close`; the answers are the same.
+
+        Raises:
+            ValueError: if `workers` is not positive.
+        """
+        if workers < 1:
+            raise ValueError(f"workers must be positive, got {workers}")
+        self._contract, self._workers = contract, workers
+        self._pool: WorkerPool | None = None
         self._shown: TwinScene | None = None
 
     @property
@@ -66,14 +92,29 @@ class TwinSimulator:
         return self._contract.period_s / max(1, round(self._contract.period_s * PHYSICS_RATE_HZ))
 
     def __call__(self, jobs: Sequence[Job]) -> list[Track]:
-        """Replay every job."""
-        return [
-            replay(self._scene(twin, recording.initial.task), recording)[0]
-            for twin, recording in jobs
-        ]
+        """Replay every job, several at once where there are workers."""
+        if self._workers == 1 or len(jobs) == 1:
+            return [_replayed(self._contract, twin, recording) for twin, recording in jobs]
+        if self._pool is None:
+            twin, recording = jobs[0]
+            self._pool = WorkerPool(
+                twin,
+                self._contract,
+                recording.initial.task,
+                workers=self._workers,
+                scenes=1,
+                images="none",
+            )
+        return list(self._pool.imap(_replay_there, jobs))
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
     def _scene(self, twin: Twin, task: str) -> TwinScene:
-        return TwinScene(twin, self._contract, task, images="none")
+        return _silent_scene(self._contract, twin, task)
 
     def demonstrate(self, twin: Twin, demonstration: Recording) -> Replayed:
         """Return what the twin does with a demonstration's commands; see the protocol."""

@@ -63,6 +63,8 @@ class Grade:
     """Captures of the board in the hand, per lab."""
     gap: float = 1.0
     """How different the labs are, as in `rlco-lab draw`."""
+    workers: int = 1
+    """Processes that replay motions in the twin at once, to fit arm and friction: one a core."""
     over: Literal["process", "ros"] = "process"
     """How the lab is reached: in this process, or by its ROS topics."""
 
@@ -77,6 +79,7 @@ class Grade:
             board=Board(),
             captures=self.captures,
             gap=self.gap,
+            workers=self.workers,
             over_ros=(self.twin, self.contract) if self.over == "ros" else None,
         )
         results = []

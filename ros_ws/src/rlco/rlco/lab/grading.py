@@ -7,6 +7,7 @@ calibration gets that and the training twin, and never the hidden one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from rlco_calibration.board import Board
 from rlco_calibration.gather import PUSH_TASK, Gatherer
 from rlco_calibration.initial_states import sample
-from rlco_calibration.simulators import simulator
+from rlco_calibration.simulators import TwinSimulator, simulator
 from rlco_calibration.twin import Twin
 from rlco_calibration.walk import Walk
 from rlco_datasets import spec
@@ -44,6 +45,8 @@ class Grading:
     board: Board
     captures: int
     gap: float = 1.0
+    workers: int = 1
+    """Processes that replay motions."""
     over_ros: tuple[Path, str] | None = None
     """File of the training twin and name of the contract, where everything is to come over ROS."""
 
@@ -83,7 +86,12 @@ def calibrate_and_grade(grading: Grading, seed: int, folder: Path, say: Say) -> 
             gatherer = Gatherer(port_of(grading, hidden, seed), walk, say, clicker)
             cameras = tuple(camera.name for camera in grading.training.cameras)
             gatherer.everything(cameras, grading.board, count=grading.captures, steps=COLLECTED)
-    twins = simulator(grading.contract)
+    with closing(simulator(grading.contract, workers=grading.workers)) as twins:
+        _solve(walk, twins)
+    return marks(folder, hidden)
+
+
+def _solve(walk: Walk, twins: TwinSimulator) -> None:
     solve: dict[str, Callable[[], object]] = {
         "cameras": walk.cameras,
         "table": walk.table,
@@ -97,4 +105,3 @@ def calibrate_and_grade(grading: Grading, seed: int, folder: Path, say: Say) -> 
         if not walk.solved(step):
             solve[step]()
     walk.twin()
-    return marks(folder, hidden)
