@@ -112,6 +112,23 @@ def serve_openpi_pattern(source: Path | int, ready_file: Path) -> None:
     asyncio.run(run())
 
 
+def serve_echo(reply_bytes: int, ready_file: Path) -> None:
+    """Run a websocket server that decodes nothing, infers nothing and answers with zeros."""
+    import websockets.asyncio.server
+
+    async def talk(connection: websockets.asyncio.server.ServerConnection) -> None:
+        async for _ in connection:
+            await connection.send(bytes(reply_bytes))
+
+    async def run() -> None:
+        options: dict[str, Any] = {"compression": None, "max_size": None}
+        async with websockets.asyncio.server.serve(talk, "127.0.0.1", 0, **options) as server:
+            announce(ready_file, next(iter(server.sockets)).getsockname()[1])
+            await server.serve_forever()
+
+    asyncio.run(run())
+
+
 def serve_openvla_pattern(source: Path | int, ready_file: Path) -> None:
     """Run a server as OpenVLA's `deploy.py`: json-numpy patched in, a route in the thread pool."""
     import json_numpy

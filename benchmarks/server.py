@@ -30,6 +30,7 @@ from _rows import Row, report, row
 from _server_peers import (
     null_contract,
     observation,
+    serve_echo,
     serve_openpi_pattern,
     serve_openvla_pattern,
     serve_ours,
@@ -41,6 +42,7 @@ from openpi_client.websocket_client_policy import WebsocketClientPolicy
 from rlco_datasets.contract import Contract, franka_compact
 from rlco_policy_server.client import PolicyClient
 from rlco_trainer.untrained import write_untrained
+from websockets.sync.client import connect
 
 BLOCKS = 10
 CLIENTS = (1, 4, 16)
@@ -118,6 +120,20 @@ def ask_openpi(url: str, contract: Contract, seed: int = 0) -> Callable[[], obje
     return lambda: client.infer(fields)
 
 
+def ask_echo(stack: ExitStack, url: str, sent: int) -> Callable[[], object]:
+    """Return a call that sends `sent` bytes over a websocket and waits for the answer."""
+    connection = stack.enter_context(
+        connect(url.replace("http", "ws"), compression=None, max_size=None)
+    )
+    payload = os.urandom(sent)
+
+    def call() -> object:
+        connection.send(payload)
+        return connection.recv()
+
+    return call
+
+
 def openvla_fields(contract: Contract) -> dict[str, Any]:
     """Return what OpenVLA's users send, and the state that our contracts need."""
     seen = observation(contract)
@@ -153,7 +169,9 @@ def measure_round_trips(calls: int) -> list[Row]:
         openpi_url, openpi_pid = stack.enter_context(server(serve_openpi_pattern, 2))
         client = stack.enter_context(PolicyClient(url, contract, timeout_s=60))
         jpeg = stack.enter_context(PolicyClient(url, contract, timeout_s=60, jpeg_quality=90))
-        exchange = stack.enter_context(tcp_exchange(2 * 224 * 224 * 3 + 400, 500))
+        sent, replied = 2 * 224 * 224 * 3 + 400, 500
+        exchange = stack.enter_context(tcp_exchange(sent, replied))
+        echo_url, _ = stack.enter_context(server(serve_echo, replied))
         theirs = ask_openpi(openpi_url, contract)
         rows += compared(
             "2 images 224x224, null policy: our client and server vs openpi's",
@@ -171,6 +189,10 @@ def measure_round_trips(calls: int) -> list[Row]:
         rows += compared(
             "the same, openpi's client on both: our server vs openpi's",
             alternate(ask_openpi(url, contract), theirs, calls),
+        )
+        rows += compared(
+            "the same: our client and server vs a websocket echo of as many bytes",
+            alternate(ask(client), ask_echo(stack, echo_url, sent), calls),
         )
         rows += compared(
             "the same: our client and server vs a bare TCP exchange of as many bytes",

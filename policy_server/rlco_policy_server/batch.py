@@ -150,8 +150,10 @@ def _call(policy: Policy, inputs: list[Inputs]) -> NDArray[np.float32]:
 
 
 def _joined(arrays: list[NDArray[Scalar]]) -> NDArray[Scalar]:
-    """Return the batch, in memory of its own: torch warns of views of a read-only message."""
-    return arrays[0].copy() if len(arrays) == 1 else np.concatenate(arrays)
+    """Return the batch, in memory that may be written to: torch warns of any other."""
+    if len(arrays) > 1:
+        return np.concatenate(arrays)
+    return arrays[0] if arrays[0].flags.writeable else arrays[0].copy()
 
 
 def _policy_error(error: str, reason: str) -> RequestError:

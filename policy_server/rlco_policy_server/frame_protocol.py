@@ -9,6 +9,7 @@ handshake. The end of a connection is told to the ASGI application as ever.
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -27,6 +28,8 @@ from rlco_policy_server.wire.frames import (
 )
 
 EXTENSION = "rlco.frames"
+SPARE_BYTES = 32 * 1024
+"""How much may arrive at once between payloads, and of the first bytes of one."""
 Take = Callable[[str | bytes | memoryview], None]
 """What is called with every message: text, or bytes."""
 
@@ -81,6 +84,7 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         """See `Frames`."""
         self._take = take
         self._context = contextvars.copy_context()
+        self.transport.set_protocol(_Buffered(self, self._splitter))
 
     def send_frame(self, frame: str | bytes) -> None:
         """See `Frames`."""
@@ -104,16 +108,13 @@ class FrameProtocol(WebSocketsSansIOProtocol):
             extensions: dict[str, Any] = {**(self.scope["extensions"] or {}), EXTENSION: self}
             self.scope["extensions"] = extensions
 
-    def data_received(self, data: bytes) -> None:
-        """Split what arrives into frames."""
-        if not self.handshake_initiated:
-            super().data_received(data)
-            return
+    def split(self, data: memoryview) -> None:
+        """Take what arrived after `listen`: split it into frames."""
         for piece in self._splitter.split(data):
             if self.transport.is_closing():
                 return
             if piece.chosen:
-                self._deliver(piece.data)
+                self.deliver(piece.data)
             else:
                 super().data_received(bytes(piece.data))
 
@@ -124,7 +125,7 @@ class FrameProtocol(WebSocketsSansIOProtocol):
             return
         data, self.frames = b"".join(self.frames), []
         if self.curr_msg_data_type == "bytes":
-            self._deliver(data)
+            self.deliver(data)
             return
         try:
             text = data.decode()
@@ -132,7 +133,7 @@ class FrameProtocol(WebSocketsSansIOProtocol):
             self.conn.send_close(CloseCode.INVALID_DATA)
             self.handle_parser_exception()
             return
-        self._deliver(text)
+        self.deliver(text)
 
     def pause_writing(self) -> None:
         """Read nothing from a client that does not read."""
@@ -154,14 +155,47 @@ class FrameProtocol(WebSocketsSansIOProtocol):
 
     def _goes_short(self, header: Header) -> bool:
         return (
-            self._take is not None
-            and self.conn.state is State.OPEN
+            self.conn.state is State.OPEN
             and header.first == WHOLE_BINARY
             and len(header.mask) > 0
             and header.payload_size <= self.config.ws_max_size
             and not self.frames  # no message in fragments is under way
         )
 
-    def _deliver(self, message: str | bytes | memoryview) -> None:
+    def deliver(self, message: str | bytes | memoryview) -> None:
+        """Hand over a whole message."""
         if self._take is not None and not self.close_sent:
             self._context.run(self._take, message)
+
+
+class _Buffered(asyncio.BufferedProtocol):
+    """Lets the event loop write what arrives to where it belongs, and passes on all else."""
+
+    def __init__(self, protocol: FrameProtocol, splitter: Splitter) -> None:
+        self._protocol = protocol
+        self._splitter = splitter
+        self._spare = memoryview(bytearray(SPARE_BYTES))
+        self._in_place = False
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        room = self._splitter.room
+        self._in_place = room is not None
+        return self._spare if room is None else room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if not self._in_place:
+            self._protocol.split(self._spare[:nbytes])
+        elif (payload := self._splitter.wrote(nbytes)) is not None:
+            self._protocol.deliver(payload)
+
+    def eof_received(self) -> None:
+        self._protocol.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._protocol.resume_writing()

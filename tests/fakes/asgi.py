@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
+from rlco_policy_server.frame_protocol import EXTENSION, Take
 from rlco_policy_server.wire.v1 import CONTENT_TYPE
 from starlette.types import Message
 
@@ -58,25 +60,59 @@ async def post(
     return statuses[0]
 
 
-async def converse(app: FastAPI, path: str, frame: Frame) -> int:
+class FakeFrames:
+    """The connection that `rlco_policy_server.frame_protocol` gives to endpoints, without one."""
+
+    def __init__(self, sent: Callable[[str | bytes], None]) -> None:
+        self._sent = sent
+        self.take: Take | None = None
+
+    def listen(self, take: Take) -> None:
+        self.take = take
+
+    def send_frame(self, frame: str | bytes) -> None:
+        self._sent(frame)
+
+    def hold(self, held: bool) -> None:
+        pass
+
+
+async def converse(
+    app: FastAPI, path: str, frame: Frame, headers: Mapping[str, str] | None = None
+) -> int:
     """Open a websocket, send one frame, hang up after its answer; return the answer's status.
 
     A chunk, or any other answer that is no refusal, is 200.
     """
     inbox: asyncio.Queue[Message] = asyncio.Queue()
     inbox.put_nowait({"type": "websocket.connect"})
-    answers: list[Message] = []
+    answers: list[str | bytes] = []
 
     async def send(message: Message) -> None:
-        answers.append(message)
-        if message["type"] == "websocket.send" and len(answers) == 2:  # accepted, and greeted
-            key = "text" if isinstance(frame, str) else "bytes"
-            inbox.put_nowait({"type": "websocket.receive", key: frame})
-        elif len(answers) > 2:
+        if message["type"] == "websocket.close":
+            inbox.put_nowait({"type": "websocket.disconnect", "code": 1011})
+
+    def sent(answer: str | bytes) -> None:
+        answers.append(answer)
+        if len(answers) == 1:  # greeted
+            assert frames.take is not None
+            asyncio.get_running_loop().call_soon(frames.take, frame)
+        elif not str(answer)[:3].isdigit():  # the server does not hang up by itself
             inbox.put_nowait({"type": "websocket.disconnect", "code": 1000})
 
-    await app(scope("websocket", path, subprotocols=[]), inbox.get, send)
-    text = answers[2].get("text") or ""
+    frames = FakeFrames(sent)
+    await app(
+        scope(
+            "websocket",
+            path,
+            subprotocols=[],
+            extensions={EXTENSION: frames},
+            headers=[(k.lower().encode(), v.encode()) for k, v in (headers or {}).items()],
+        ),
+        inbox.get,
+        send,
+    )
+    text = answers[1] if isinstance(answers[1], str) else ""
     refused = re.match(r"(\d{3}) \w+: ", text)
     if refused:
         return int(refused[1])

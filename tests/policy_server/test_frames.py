@@ -148,6 +148,9 @@ class Line(asyncio.Transport):
     def is_closing(self) -> bool:
         return False
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        pass
+
 
 def test_nothing_is_read_while_the_client_does_not_read_or_the_endpoint_holds() -> None:
     async def app(scope: object, receive: object, send: object) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from fakes.asgi import converse
 from fakes.policies import BrokenPolicy, CountingPolicy, make_request, served, started_gateway
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from rlco_datasets.contract import Contract
 from rlco_policy_server.app import create_app
@@ -20,7 +23,7 @@ from rlco_policy_server.keys import KeyFileError, add_key, load_keys
 from rlco_policy_server.logs import JsonFormatter
 from rlco_policy_server.policies import Policy, ServedPolicy
 from rlco_policy_server.references import CheckpointReferenceError
-from rlco_policy_server.wire import v1
+from rlco_policy_server.wire import stream, v1
 from starlette.testclient import WebSocketDenialResponse
 
 MSGPACK = {"Content-Type": v1.CONTENT_TYPE}
@@ -103,8 +106,8 @@ def test_websockets_need_the_key_too(
                 pass
             refused(refusal.value, 401, "no_valid_key")
         key = {"Authorization": f"Api-Key {keys['infer']}"}  # as openpi's client sends it
-        with http.websocket_connect("/v1/stream", headers=key) as socket:
-            assert "metadata" in json.loads(socket.receive_text())
+        ask = stream.encode(stream.Ask(ask="metadata"))
+        assert asyncio.run(converse(cast(FastAPI, http.app), stream.PATH, ask, key)) == 200
 
 
 def test_a_web_page_of_another_host_is_refused(

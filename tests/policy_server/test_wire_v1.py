@@ -96,8 +96,27 @@ def test_arrays_of_every_layout_survive(dtype: np.dtype[Any], data: st.DataObjec
 def test_decoded_images_are_views_of_the_message() -> None:
     body = v1.encode_request(make_request(franka_compact()))
     image = v1.decode_request(body).images["third_person"]
-    assert not image.flags.owndata
+    assert np.shares_memory(image, np.frombuffer(body, np.uint8))
     assert not image.flags.writeable
+
+
+@pytest.mark.parametrize("size", [100, 30_000, 40_000, 200_000])
+def test_large_arrays_are_lifted_out_and_put_back(size: int) -> None:
+    pixels = np.arange(size, dtype=np.uint32).astype(np.uint8)
+    message = {"a": {"b": encode_array(pixels)}, "data": "data\u0181 text", "c": [1.5, None]}
+    lifted = unpack(pack(message), what="test")
+    assert (lifted["data"], lifted["c"]) == (message["data"], message["c"])
+    np.testing.assert_array_equal(decode_array(lifted["a"]["b"], field="b"), pixels)
+
+
+@pytest.mark.parametrize("kind", [0x41, 5, -1])
+@pytest.mark.parametrize("size", [100, 40_000])
+def test_extensions_of_clients_are_refused_or_harmless(kind: int, size: int) -> None:
+    array = encode_array(np.zeros(size, np.uint8))
+    head = msgpack.packb({"x": 0})[:-1] + b"\xd4" + bytes((kind & 0xFF, 7))
+    body = b"\x82" + head[1:] + msgpack.packb("y") + pack(array)
+    with pytest.raises(WireError, match="msgpack"):
+        unpack(body, what="test")
 
 
 def decode_or_refuse(body: bytes) -> None:

@@ -75,11 +75,13 @@ class StreamConnection:
         self._head = b""
         """The incomplete response to the handshake."""
         self._splitter = Splitter(_is_reply)
+        self._more = MSG_MORE
         self._protocol = ClientProtocol(uri, max_size=MAX_MESSAGE_BYTES)
         self._socket = socket.create_connection((uri.host, uri.port), self._left_s(deadline))
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if uri.secure:
+                self._more = 0  # TLS takes no flags
                 context = ssl.create_default_context()
                 self._socket = context.wrap_socket(self._socket, server_hostname=uri.host)
             request = self._protocol.connect()
@@ -105,7 +107,8 @@ class StreamConnection:
         for part in frame:
             payload.take(memoryview(part))
         assert payload.whole is not None
-        self._send_all(write_header(WHOLE_BINARY, len(payload.whole), mask), deadline, more=True)
+        header = write_header(WHOLE_BINARY, len(payload.whole), mask)
+        self._send_all(header, deadline, flags=self._more)
         self._send_all(payload.whole, deadline)
 
     def receive(self, *, deadline: float) -> str | bytes:
@@ -144,10 +147,10 @@ class StreamConnection:
             if data:
                 self._send_all(data, deadline)
 
-    def _send_all(self, data: bytes | memoryview, deadline: float, *, more: bool = False) -> None:
+    def _send_all(self, data: bytes | memoryview, deadline: float, *, flags: int = 0) -> None:
         self._socket.settimeout(self._left_s(deadline))
         try:
-            self._socket.sendall(data, MSG_MORE if more else 0)
+            self._socket.sendall(data, flags)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise ConnectionLostError(str(error)) from error
 

@@ -15,6 +15,8 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from rlco_policy_server.wire.lifting import lift
+
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 MAX_DIMS = 4
 MAX_ITEMS = 64
@@ -56,7 +58,7 @@ def encode_array(array: NDArray[Any]) -> dict[str, Any]:
 
 
 def decode_array(value: Any, *, field: str) -> NDArray[Any]:
-    """Return the read-only array that the map `value` stands for, a view of its bytes.
+    """Return the array that the map `value` stands for, a view of its bytes.
 
     Raises:
         WireError: naming `field` and what is wrong with it.
@@ -79,7 +81,7 @@ def decode_array(value: Any, *, field: str) -> NDArray[Any]:
         raise WireError(
             f"{field}: shape must be a list of 1 to {MAX_DIMS} positive integers, got {show(shape)}"
         )
-    if not isinstance(data, bytes):
+    if not isinstance(data, (bytes, memoryview)):
         raise WireError(f"{field}: data must be msgpack bin, got {show(data)}")
     expected = math.prod(shape) * dtype.itemsize
     if len(data) != expected:
@@ -130,15 +132,17 @@ def unpack(body: bytes | memoryview, *, what: str) -> dict[str, Any]:
             f"{what}: {len(body)} bytes, at most {MAX_MESSAGE_BYTES} are accepted; send the "
             "camera at the contract's resolution"
         )
+    lifted = lift(body)
     try:
         message = msgpack.unpackb(
-            body,
+            lifted.message,
             raw=False,
             strict_map_key=True,
             max_str_len=MAX_TEXT_BYTES,
             max_array_len=MAX_ITEMS,
             max_map_len=MAX_ITEMS,
-            max_ext_len=0,
+            max_ext_len=len(lifted.arrays) and 1,
+            ext_hook=lifted.put_back,
         )
     except (ValueError, msgpack.exceptions.UnpackException) as error:
         reason = str(error) or type(error).__name__

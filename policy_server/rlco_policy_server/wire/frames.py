@@ -65,18 +65,30 @@ class Payload:
         self._clear_words = 0
 
     def take(self, data: memoryview) -> int:
-        """Take what belongs to this payload from `data`; return how many bytes that were."""
-        start, size = self._received, len(self._view)
-        end = self._received = min(start + len(data), size)
-        self._view[start:end] = data[: end - start]
-        if len(self._mask):
-            words = self._words[self._clear_words : end >> 3]
-            np.bitwise_xor(words, self._mask, out=words)
-            self._clear_words = end >> 3
-            if end == size and size & 7:
-                tail = self._bytes[size & ~7 :]
-                tail ^= self._mask.view(np.uint8)[: size & 7]
-        return end - start
+        """Copy what belongs to this payload from `data`; return how many bytes that were."""
+        room = self.room
+        count = min(len(data), len(room))
+        room[:count] = data[:count]
+        self.advance(count)
+        return count
+
+    @property
+    def room(self) -> memoryview:
+        """Where the next bytes belong."""
+        return self._view[self._received :]
+
+    def advance(self, count: int) -> None:
+        """Note that the first `count` bytes of `room` were written."""
+        end = self._received = self._received + count
+        if not len(self._mask):
+            return
+        words = self._words[self._clear_words : end >> 3]
+        np.bitwise_xor(words, self._mask, out=words)
+        self._clear_words = end >> 3
+        size = len(self._view)
+        if end == size and size & 7:
+            tail = self._bytes[size & ~7 :]
+            tail ^= self._mask.view(np.uint8)[: size & 7]
 
     @property
     def whole(self) -> memoryview | None:
@@ -104,9 +116,23 @@ class Splitter:
         self._passing = 0
         """How many bytes of the present frame are still to be passed on."""
 
-    def split(self, data: bytes) -> Iterator[Piece]:
+    @property
+    def room(self) -> memoryview | None:
+        """Where the next bytes may be written, then told to `wrote`; None: for `split`."""
+        return None if self._payload is None else self._payload.room
+
+    def wrote(self, count: int) -> memoryview | None:
+        """Note that `count` bytes were written into `room`; return the payload once it is whole."""
+        assert self._payload is not None
+        self._payload.advance(count)
+        whole = self._payload.whole
+        if whole is not None:
+            self._payload = None
+        return whole
+
+    def split(self, data: bytes | memoryview) -> Iterator[Piece]:
         """Yield the pieces that `data` completes."""
-        rest = memoryview(self._start + data if self._start else data)
+        rest = memoryview(self._start + bytes(data) if self._start else data)
         self._start = b""
         while rest:
             if self._payload is not None:

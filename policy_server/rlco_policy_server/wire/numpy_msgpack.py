@@ -24,6 +24,7 @@ from rlco_policy_server.wire.arrays import (
     WireError,
     show,
 )
+from rlco_policy_server.wire.lifting import lift
 
 ACCEPTED = DTYPES | {"|b1": np.dtype(np.bool_)}
 ARRAY, SCALAR = b"__ndarray__", b"__npgeneric__"
@@ -38,23 +39,25 @@ def pack(message: Any) -> bytes:
 
 
 def unpack(body: bytes | memoryview, *, what: str) -> dict[str, Any]:
-    """Return the map in `body`; its arrays are read-only views.
+    """Return the map in `body`; its arrays are views.
 
     Raises:
         WireError: if the bytes are too many, not msgpack, no map, or hold an unacceptable array.
     """
     if len(body) > MAX_MESSAGE_BYTES:
         raise WireError(f"{what}: {len(body)} bytes, at most {MAX_MESSAGE_BYTES} are accepted")
+    lifted = lift(body)
     try:
         message = msgpack.unpackb(
-            body,
+            lifted.message,
             raw=False,
             strict_map_key=True,
             object_hook=_decode,
             max_str_len=MAX_TEXT_BYTES,
             max_array_len=MAX_ITEMS,
             max_map_len=MAX_ITEMS,
-            max_ext_len=0,
+            max_ext_len=len(lifted.arrays) and 1,
+            ext_hook=lifted.put_back,
         )
     except WireError:
         raise
@@ -104,8 +107,9 @@ def _array(value: dict[Any, Any]) -> NDArray[Any]:
             f"array: shape must be at most {MAX_DIMS} positive integers, got {show(shape)}"
         )
     expected = math.prod(shape) * dtype.itemsize
-    if not isinstance(data, bytes) or len(data) != expected:
-        length = f"{len(data)} bytes" if isinstance(data, bytes) else show(data)
+    binary = isinstance(data, (bytes, memoryview))
+    if not binary or len(data) != expected:
+        length = f"{len(data)} bytes" if binary else show(data)
         raise WireError(
             f"array: data holds {length}, but shape {show(shape)} of {dtype.str} needs {expected}"
         )

@@ -252,6 +252,8 @@ def _floats(value: Any, field: str, *, dims: int) -> NDArray[np.float32]:
         raise WireError(
             f"{field}: expected float32 with {dims} dimension(s), got {array.dtype} {array.shape}"
         )
+    if array.dtype == np.float32:
+        return array
     with np.errstate(over="ignore"):  # too large for float32 becomes inf, refused later as such
         return np.asarray(array, np.float32)
 
