@@ -17,19 +17,25 @@ from rlco_trainer.studies.steps import read_journal
 from rlco_trainer.studies.variations import uncalibrated
 
 
-@pytest.fixture
-def run(monkeypatch, tmp_path):
-    """Run seed 3 of a study; return what it compares, its commands and its folder."""
-    fake = install(monkeypatch)
+def command(name, out):
+    return StudyCommand(name=name, out=out, seeds=(3,), usual=Usual(real_demos=4), sizes=SIZES)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Run seed 3 of a study, once; return what it compares, its commands and its folder."""
+    done = {}
 
     def of(name):
-        fake.commands.clear()
-        StudyCommand(
-            name=name, out=tmp_path, seeds=(3,), usual=Usual(real_demos=4), sizes=SIZES
-        ).run()
-        chosen, seed = study(name, Usual(real_demos=4)), SeedFolder(tmp_path / "seed-3", SIZES, 3)
-        assert set(read_journal(seed.folder)["steps"]) == set(seed.steps_of(name, chosen))
-        return chosen, fake, seed
+        if name not in done:
+            out = tmp_path_factory.mktemp(name)
+            with pytest.MonkeyPatch.context() as patch:
+                fake = install(patch)
+                command(name, out).run()
+            chosen, seed = study(name, Usual(real_demos=4)), SeedFolder(out / "seed-3", SIZES, 3)
+            assert set(read_journal(seed.folder)["steps"]) == set(seed.steps_of(name, chosen))
+            done[name] = (chosen, fake, seed)
+        return done[name]
 
     return of
 
@@ -103,7 +109,7 @@ def test_generalisation_tries_the_main_tables_policies_on_what_they_never_met(ru
     assert not set(plans) & set(starts), "trials and evaluations share no starts"
 
 
-def test_rows_say_what_was_unseen_and_a_second_run_does_nothing(run):
+def test_rows_say_what_was_unseen_and_a_second_run_does_nothing(run, monkeypatch):
     chosen, _, seed = run("generalisation")
     rows = rows_of("generalisation", chosen, seed)
     places = [
@@ -114,5 +120,6 @@ def test_rows_say_what_was_unseen_and_a_second_run_does_nothing(run):
     assert list(dict.fromkeys(row.place for row in rows)) == places
     text = markdown(chosen, rows)
     assert all(f"{chosen.title}: {place}**" in text for place in places)
-    _, again, _ = run("generalisation")
+    again = install(monkeypatch)
+    command("generalisation", seed.folder.parent).run()
     assert again.commands == []

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from rlco_datasets import spec
 from rlco_evaluation.seeds import mean_over_seeds
 from rlco_trainer.cli import main
+from rlco_trainer.studies import cli
+from rlco_trainer.studies import report as report_module
 from rlco_trainer.studies.arms import StudyName, Usual, study
 from rlco_trainer.studies.cli import StudyCommand
 from rlco_trainer.studies.page import HEAD, PAGE, RECORD, Record, page, verdict
@@ -32,7 +34,14 @@ def rate(run, task):
     return 1 / 3 if task == "push_cube" else 2 / 3
 
 
-def run_studies(out, name="main-table", seeds=(0, 1, 2), sizes=SIZES):
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+    """Figures have tests of their own, and take as long as all the rest."""
+    for module in (cli, report_module):
+        monkeypatch.setattr(module, "draw", lambda chosen, rows, path: path.write_bytes(b"PNG"))
+
+
+def run_studies(out, name="main-table", seeds=(0, 1), sizes=SIZES):
     StudyCommand(name=name, out=out, seeds=seeds, sizes=sizes).run()
 
 
@@ -56,11 +65,11 @@ def test_a_finished_study_is_shown_beside_the_papers(monkeypatch, tmp_path):
     made = (tmp_path / "runs" / "studies" / "main-table" / "table.md").read_text()
     assert made in text, "the table is the study's own"
     assert hypothesis_line(text, "RL-Co", "SFT co-training").count("**held** in the") == 2
-    assert "+50 [+50, +50] points, 3 seeds" in hypothesis_line(text, "RL-Co", "SFT co-training")
+    assert "+50 [+50, +50] points, 2 seeds" in hypothesis_line(text, "RL-Co", "SFT co-training")
     assert hypothesis_line(text, "SFT co-training", "real only").count("**undecided** in the") == 2
-    assert "| [main-table](#main-table) | 3 | 0.0 | 10 | 0 | 2 |" in text
+    assert "| [main-table](#main-table) | 2 | 0.0 | 10 | 0 | 2 |" in text
     command = (
-        "rlco-train study main-table --seeds 0 1 2 --tasks push_cube open_drawer --sim-episodes 6 "
+        "rlco-train study main-table --seeds 0 1 --tasks push_cube open_drawer --sim-episodes 6 "
         "--trials 3 --out runs/studies\n"
     )
     assert command in text
@@ -114,12 +123,13 @@ def test_studies_of_several_folders_share_a_page(monkeypatch, tmp_path):
     assert "Seeds 4, 7: " in text
 
 
-def test_seeds_of_other_sizes_are_not_mixed(monkeypatch, tmp_path):
+def test_seeds_of_other_sizes_are_not_mixed(monkeypatch, tmp_path, capsys):
     install(monkeypatch)
-    run_studies(tmp_path, seeds=(0,))
-    run_studies(tmp_path, seeds=(1,), sizes=replace(SIZES, trials=4))
+    for seed, trials in ((0, 0), (1, 3)):
+        run_studies(tmp_path, "sim-init", seeds=(seed,), sizes=replace(SIZES, trials=trials))
     with pytest.raises(SystemExit):
         report(tmp_path, tmp_path / "docs")
+    assert "seed-1 has other sizes than" in capsys.readouterr().err
 
 
 def test_a_folder_without_studies_is_refused(tmp_path, capsys):
