@@ -19,6 +19,7 @@ SLOW_M, FAST_M = 0.01, 0.045
 SLOW_RAD, FAST_RAD = 0.05, 0.2
 PUSH_STEP_M = 0.045
 PUSH_PERIODS = 4
+BACK_PERIODS = 2
 BEHIND_M = 0.075
 REST_PERIODS = 14
 
@@ -52,12 +53,16 @@ def excitation(
 def push(cube_m: tuple[float, float], height_m: float, towards_rad: float) -> tuple[Array, Array]:
     """Return the start position `(3,)` and targets `(N, 4, 4)` of a push that ends abruptly.
 
-    The closed fingers speed up behind the object, stop, and the object slides on.
+    The closed fingers speed up behind the object and are drawn back, so that it slides on without
+    them: how far, its friction alone decides. Fingers that only stop are so slow to do so that the
+    object stays with them.
     """
     along = np.array([np.cos(towards_rad), np.sin(towards_rad), 0.0])
     centre = np.array([*cube_m, height_m])
     start = centre - BEHIND_M * along
-    goals = [start + PUSH_STEP_M * along * min(i, PUSH_PERIODS) for i in range(REST_PERIODS + 1)]
+    gone = [*range(PUSH_PERIODS + 1), *range(PUSH_PERIODS - 1, PUSH_PERIODS - BACK_PERIODS, -1)]
+    gone += [PUSH_PERIODS - BACK_PERIODS] * (REST_PERIODS + 1 - len(gone))
+    goals = [start + PUSH_STEP_M * along * steps for steps in gone]
     return start, np.stack([pose_matrix(goal, TOOL_DOWN) for goal in goals])
 
 

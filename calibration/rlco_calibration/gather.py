@@ -37,8 +37,9 @@ ENOUGH = 0.6
 EXCITATIONS = ((0, 30), (1, 45), (2, 30))
 """Seed and length (control periods) of every excitation; the last only tests the fit."""
 ARM_START_M = (0.5, 0.0, 0.25)
-PUSHES = ((0.45, 0.0, 0.0), (0.45, 0.02, 0.5), (0.45, 0.04, -0.5))
-"""Where the object stands (x, y; m) and where it is pushed to (rad)."""
+PUSHES = ((0.45, 0.0, 0.0), (0.45, 0.03, 0.0), (0.45, -0.03, 0.0))
+"""Where the object stands (x, y; m) and where it is pushed to (rad): square to its face, for an
+object that is pushed at an edge spins, and how is nearly chance."""
 CLOSED_M, OPEN_M = 0.0, 0.04
 PUSH_TASK = "push_cube"
 

@@ -106,7 +106,7 @@ def slides(recordings: Sequence[Recording], tracks: Sequence[Track], path: Path)
     for recording, track in zip(recordings, tracks, strict=True):
         for name, poses in recording.track.objects.items():
             for source, style, colour in (
-                (poses, "k-", "black"),
+                (poses, "-", "black"),
                 (track.objects[name], "--", GOOD),
             ):
                 gone = np.linalg.norm(source[:, :3, 3] - poses[0, :3, 3], axis=-1)

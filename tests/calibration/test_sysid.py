@@ -51,6 +51,20 @@ def simulate(jobs):
     return [toy(twin, recording) for twin, recording in jobs]
 
 
+def test_a_push_speeds_up_and_is_drawn_back_within_the_longest_step():
+    start, targets = excite.push((0.45, 0.02), 0.03, 0.4)
+    along = np.array([np.cos(0.4), np.sin(0.4), 0.0])
+    gone = (targets[:, :3, 3] - start) @ along
+    steps = np.diff(gone)
+    assert np.abs(steps).max() < 0.05
+    stop = int(np.argmax(gone))
+    assert (steps[:stop] > 0.04).all()
+    assert steps[stop] < -0.04
+    assert gone[-1] < gone[stop] - 0.08
+    assert gone[-1] > 0
+    np.testing.assert_allclose(targets[:, 2, 3], 0.03)
+
+
 def recorded(seed, count=30, twin=TRUE, noise_m=0.0, simulator=toy):
     rng = np.random.default_rng(seed)
     recording = Recording(

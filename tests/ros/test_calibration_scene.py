@@ -19,6 +19,7 @@ from rlco_calibration.lens import Lens
 from rlco_calibration.marked_states import Mark, Marks, MeasuredStates, fitted, positions
 from rlco_calibration.motion import press
 from rlco_calibration.port import Reading
+from rlco_calibration.recording import load_all
 from rlco_calibration.scene_fit import SHARED, SceneView
 from rlco_calibration.twin import demo_bench, load_twin
 from rlco_calibration.walk import Walk
@@ -128,9 +129,8 @@ def test_the_bench_is_set_up_for_the_drawer_where_it_alone_is_collected():
     assert [task_of(text) for text in steps] == ["push_cube"] * 2 + ["open_drawer"] * 2
 
 
-@pytest.mark.sim
-@pytest.mark.slow
-def test_the_drawer_of_a_hidden_lab_is_measured_by_touch(tmp_path):
+def lab_port():
+    """The hidden lab in this process, without pictures."""
     from rlco.lab.bench import SimulatedBench
     from rlco_datasets.contract import franka_compact
     from rlco_trainer.twin.scene import TwinScene
@@ -140,9 +140,15 @@ def test_the_drawer_of_a_hidden_lab_is_measured_by_touch(tmp_path):
         scene.reset(sample(HIDDEN, task, np.random.default_rng(0), "start"))
         return SimulatedBench(scene, franka_compact(), start_ns=1)
 
+    return LabPort(HIDDEN, build, "push_cube", LabBoard(HIDDEN, Board()))
+
+
+@pytest.mark.sim
+@pytest.mark.slow
+def test_the_drawer_of_a_hidden_lab_is_measured_by_touch(tmp_path):
     said = []
     walk = Walk(tmp_path, TWIN, said.append)
-    port = LabPort(HIDDEN, build, "push_cube", LabBoard(HIDDEN, Board()))
+    port = lab_port()
     gatherer = Gatherer(port, walk, said.append)
     gatherer.everything((), Board(), count=1, steps=("touches", "drawer"))
     walk.drawer()
@@ -157,3 +163,30 @@ def test_the_drawer_of_a_hidden_lab_is_measured_by_touch(tmp_path):
     lines = len(said)
     gatherer.everything((), Board(), count=1, steps=("touches", "drawer"))
     assert not any("touches" in line for line in said[lines:]), "nothing is touched again"
+
+
+@pytest.mark.sim
+@pytest.mark.slow
+def test_pushes_tell_friction_though_the_box_was_not_measured_exactly(tmp_path):
+    """The object slides on without the fingers, so an error of its size hardly shows."""
+    walk = Walk(tmp_path, TWIN, lambda line: None)
+    Gatherer(lab_port(), walk, lambda line: None).pushes()
+    for recording in load_all(tmp_path / "pushes"):
+        slid, hand = recording.track.objects["cube"][:, 0, 3], recording.track.T_base_tcp[:, 0, 3]
+        assert slid[-1] - slid[0] > 0.08
+        assert slid[-1] - hand[-1] > 0.05, "the hand has let go of it"
+    from rlco_datasets.contract import franka_compact
+    from rlco_trainer.replay_in_twin import TwinSimulator
+
+    cube = HIDDEN.object_model("cube")
+    off = tuple(
+        edge + error for edge, error in zip(cube.size_m, (0.001, -0.001, 0.0005), strict=True)
+    )
+    guess = replace(cube, size_m=off, friction=TWIN.table.friction)
+    objects = tuple(guess if item.name == "cube" else item for item in HIDDEN.objects)
+    table = replace(HIDDEN.table, friction=TWIN.table.friction)
+    walk.measured = lambda steps: replace(HIDDEN, hidden=False, table=table, objects=objects)
+    friction = walk.friction(TwinSimulator(franka_compact())).quantities[0]
+    assert friction.identified
+    assert friction.value == pytest.approx(cube.friction, rel=0.15)
+    assert friction.low <= cube.friction <= friction.high
