@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from fakes.episodes import make_episode, make_store
+from rlco_datasets import spec
 from rlco_datasets.contract import franka_compact
 from rlco_datasets.store import EpisodeStore
 from rlco_trainer.checkpoint import load_policy
 from rlco_trainer.cli import main
 from rlco_trainer.data import DataError, open_demonstrations
 from rlco_trainer.precision import DeviceError
-from rlco_trainer.run_folder import RunError, read_metrics
+from rlco_trainer.run_folder import RunError, claim, read_metrics
 from rlco_trainer.stage1 import Stage1Config, Stage1Run, learning_rate, run_stage1
 from rlco_trainer.training_state import load_state, save_state
 
@@ -249,6 +251,16 @@ def test_moments_of_8_bits_are_used_and_go_on_bit_for_bit(stores, tmp_path):
     assert ends[0].keys() == ends[1].keys()
     for name, tensor in ends[0].items():
         assert torch.equal(tensor, ends[1][name]), name
+
+
+def test_a_run_from_before_an_option_is_gone_on_with(stores, tmp_path):
+    config = config_of(stores)
+    plain = spec.to_plain(config)
+    del plain["moments"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain))
+    claim(tmp_path, config)
+    with pytest.raises(RunError, match="moments"):
+        claim(tmp_path, replace(config, moments="8bit"))
 
 
 class TestCommandLine:

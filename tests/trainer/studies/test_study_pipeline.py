@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -11,9 +12,9 @@ from rlco_datasets import spec
 from rlco_datasets.initial_condition import ConditionList
 from rlco_trainer.studies.arms import StudyName, Usual, study
 from rlco_trainer.studies.cli import StudyCommand
-from rlco_trainer.studies.places import SeedFolder
+from rlco_trainer.studies.places import SeedFolder, Sizes
 from rlco_trainer.studies.results import markdown, read_csv, rows_of
-from rlco_trainer.studies.steps import read_journal
+from rlco_trainer.studies.steps import StepFailedError, read_journal
 from rlco_trainer.studies.variations import uncalibrated
 
 
@@ -107,6 +108,32 @@ def test_generalisation_tries_the_main_tables_policies_on_what_they_never_met(ru
     plans = [option(line, "--conditions") for line in noted.of("rlco-eval", "create")]
     assert len(set(plans)) == len(plans)
     assert not set(plans) & set(starts), "trials and evaluations share no starts"
+
+
+def test_every_arm_trains_the_chosen_model(monkeypatch, tmp_path):
+    fake = install(monkeypatch)
+    sizes = replace(SIZES, preset="pi05-tiny", trials=0)
+    StudyCommand(name="sim-init", out=tmp_path, seeds=(3,), sizes=sizes).run()
+    seed = SeedFolder(tmp_path / "seed-3", sizes, 3)
+    (made,) = fake.of("rlco-train", "init")
+    assert option(made, "--preset") == "pi05-tiny"
+    assert option(made, "--out") == str(seed.untrained)
+    stage1 = fake.of("rlco-train", "stage1")
+    assert len(stage1) == 2
+    assert {option(line, "--init") for line in stage1} == {str(seed.untrained)}
+    journal = read_journal(seed.folder)
+    assert set(journal["steps"]) == set(seed.steps_of("sim-init", study("sim-init", Usual())))
+    assert spec.from_plain(Sizes, journal["settings"], where="journal") == sizes
+    with pytest.raises(StepFailedError, match="preset: 'pi05-tiny', now None"):
+        StudyCommand(
+            name="sim-init", out=tmp_path, seeds=(3,), sizes=replace(SIZES, trials=0)
+        ).run()
+
+
+def test_a_folder_from_before_there_was_a_choice_of_models_is_gone_on_with():
+    settings = SIZES.settings()
+    assert "preset" not in settings
+    assert spec.from_plain(Sizes, settings, where="journal") == SIZES
 
 
 def test_rows_say_what_was_unseen_and_a_second_run_does_nothing(run, monkeypatch):

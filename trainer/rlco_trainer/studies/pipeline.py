@@ -29,6 +29,8 @@ FIRST_DOMAIN, DOMAINS = 10, 40
 """ROS domains of studies; the demo's are others."""
 UNSEEN_SEED = 70_000
 """Added to a seed for what is unseen."""
+CONTRACT = franka_compact()
+"""Of every run of a study."""
 CAPTURES = 20
 """Captures of the board when a lab is calibrated."""
 
@@ -47,7 +49,7 @@ class Seed(SeedFolder):
         self.twin: Twin = load_twin(sizes.twin)
         for task in sizes.tasks:
             self.twin.task(task)
-        self.steps = Steps(folder, spec.to_plain(sizes))
+        self.steps = Steps(folder, sizes.settings())
 
     @property
     def _domain(self) -> str:
@@ -145,11 +147,19 @@ class Seed(SeedFolder):
         """Train an arm, as far as that is not done; return its checkpoint."""
         sizes, stage1 = self.sizes, self.folder / arm.stage1_folder
         real = self._stores("real") if arm.alpha < 1 else None
+        if self.untrained is not None:
+            init = {"preset": sizes.preset, "contract": CONTRACT.name, "seed": self.seed}
+            self.steps.run(
+                self.untrained.name,
+                f"Make an untrained {sizes.preset}",
+                command("rlco-train", "init", **init, out=self.untrained),
+            )
         self.steps.run(
             arm.stage1_folder,
             f"Stage I: {arm.stage1_folder}",
             command(
                 *("rlco-train", "stage1"),
+                init=self.untrained,
                 real=real,
                 real_limit=arm.real_demos if real else None,
                 sim=self._stores("sim", arm.bench) if arm.alpha > 0 else None,
@@ -240,7 +250,7 @@ class Seed(SeedFolder):
                     *("rlco-eval", "create", *policies),
                     name=f"{at.name}-{self.seed}",
                     conditions=self._draw_trial_starts(task, test),
-                    contract_id=franka_compact().id,
+                    contract_id=CONTRACT.id,
                     instruction=self.twin.task(task).instruction,
                     criterion=f"as the twin's task {task} says, released and at rest",
                     time_limit_s=self.sizes.time_limit_s,

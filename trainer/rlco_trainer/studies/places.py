@@ -5,13 +5,17 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rlco_calibration.twin import demo_bench
+from rlco_datasets import spec
 
 from rlco_trainer.studies.arms import Arm, Bench, Study, StudyName, Test
 
 TEST_SEED, TRIAL_SEED = 50_000, 90_000
 """What is added to a seed, so that test starts and trial starts share nothing."""
+
+DEFAULT_PRESET = "compact"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +26,8 @@ class Sizes:
     """Tasks, learnt together by one policy of each arm."""
     twin: Path = field(default_factory=demo_bench)
     """The training twin."""
+    preset: str = DEFAULT_PRESET
+    """Policy that every arm trains, as in `rlco-train init --preset`."""
     gap: float = 1.0
     """How far the hidden lab is from it (1 = camera 2-3 cm and 2 degrees, other physics)."""
     collected: int = 20
@@ -42,6 +48,13 @@ class Sizes:
     """Initial conditions in the lab of each task; each arm meets each once. 0: twin only."""
     time_limit_s: float = 6.0
     """A trial fails after this time."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return them as a journal keeps them: without a preset, as before there was a choice."""
+        plain = spec.to_plain(self)
+        if self.preset == DEFAULT_PRESET:
+            del plain["preset"]
+        return plain
 
 
 class SeedFolder:
@@ -82,6 +95,11 @@ class SeedFolder:
             return self.unseen_starts(task, TRIAL_SEED)
         return self.folder / "trials" / f"conditions-{task}{suffix(test)}.yaml"
 
+    @property
+    def untrained(self) -> Path | None:
+        """The checkpoint that stage I starts from; None for `compact`, which it builds itself."""
+        return None if self.sizes.preset == DEFAULT_PRESET else self.folder / "init"
+
     def sim_result(self, arm: Arm, task: str, test: Test = "") -> Path:
         """Return where the twin evaluation of an arm is kept."""
         return self.folder / "sim" / f"{arm.folder}-{task}{suffix(test)}.json"
@@ -94,6 +112,8 @@ class SeedFolder:
         """Return the journal's names of all that a study does here, shared steps included."""
         tasks = self.sizes.tasks
         found = ["lab", *(f"real-{task}" for task in tasks)]
+        if self.untrained is not None:
+            found.append(self.untrained.name)
         if set(study.benches) - {""}:
             found += ["calibrate", "uncalibrated"]
         found += [self.store("sim", task, bench).stem for bench in study.benches for task in tasks]
