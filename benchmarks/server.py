@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import json_numpy
@@ -57,6 +57,8 @@ class Arguments:
     Example: `python benchmarks/server.py --json runs/bench/server.json`.
     """
 
+    part: Literal["all", "round-trips", "act", "load", "memory"] = "all"
+    """What to measure."""
     calls: int = 1000
     """Round trips for each row."""
     memory_requests: int = 100_000
@@ -317,10 +319,14 @@ def measure_memory(count: int) -> list[Row]:
 def main() -> None:
     """Measure, print, and write the rows."""
     arguments = tyro.cli(Arguments)
-    results = measure_round_trips(arguments.calls)
-    results += measure_act(arguments.calls)
-    results += measure_load(arguments.calls)
-    results += measure_memory(arguments.memory_requests)
+    parts: dict[str, Callable[[], list[Row]]] = {
+        "round-trips": lambda: measure_round_trips(arguments.calls),
+        "act": lambda: measure_act(arguments.calls),
+        "load": lambda: measure_load(arguments.calls),
+        "memory": lambda: measure_memory(arguments.memory_requests),
+    }
+    chosen = list(parts) if arguments.part == "all" else [arguments.part]
+    results = [row for part in chosen for row in parts[part]()]
     report(results, arguments.json)
 
 
