@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests setup-robots demo demo-seeds test test-fast test-paced lint bench lock clean
+.PHONY: help setup setup-tests demo demo-seeds test test-fast lint bench lock clean
 
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -25,7 +25,7 @@ export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
 # Tests start many processes; a hung one fails with a stack trace instead of using up CI's time.
-test test-fast test-paced: export OMP_NUM_THREADS ?= 1
+test test-fast: export OMP_NUM_THREADS ?= 1
 PYTEST := python -m pytest --timeout 1200
 
 help: ## list the targets
@@ -37,11 +37,8 @@ help: ## list the targets
 setup: ## install everything into .venv; a second run takes a second
 	@$(SETUP)
 
-setup-tests: # as setup, and what only tests need: a browser, device libraries, ROS interfaces
+setup-tests: # as setup, and what only tests need: a browser, device libraries, simulated robots
 	@$(SETUP) --tests
-
-setup-robots: # as setup-tests, and simulated robots that speak the robot's own protocol
-	@$(SETUP) --tests --robots
 
 demo: setup ## the whole mission on a simulated lab, ending in a report (ARGS="--help" for options)
 	@$(IN_VENV) python scripts/demo.py $(ARGS)
@@ -51,13 +48,10 @@ demo-seeds: setup ## the demo with three seeds, as in the README's table
 	@$(IN_VENV) python scripts/demo_table.py
 
 test: setup-tests ## all tests (ARGS="-k name" to choose)
-	@$(IN_VENV) $(PYTEST) -m "not paced" $(ARGS)
-
-test-paced: setup-robots ## the tests by the wall clock, simulated robots among them (on a machine with nothing else to do)
-	@$(IN_VENV) $(PYTEST) -m paced $(ARGS)
+	@$(IN_VENV) $(PYTEST) $(ARGS)
 
 test-fast: setup ## the tests that take seconds
-	@$(IN_VENV) $(PYTEST) -m "not slow and not paced" $(ARGS)
+	@$(IN_VENV) $(PYTEST) -m "not slow" $(ARGS)
 
 lint: setup ## ruff, its formatter, mypy
 	@$(IN_VENV) ruff check $(LINTED)

@@ -41,12 +41,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--tests",
         action="store_true",
-        help="also what only the tests need: Chromium, device libraries, ROS interfaces",
-    )
-    parser.add_argument(
-        "--robots",
-        action="store_true",
-        help="also the simulated robots of `make test-paced` (0.8 GB)",
+        help="also what only the tests need: Chromium, device libraries, simulated robots",
     )
     return parser.parse_args()
 
@@ -68,7 +63,6 @@ def main() -> int:
         root=ROOT,
         torch_index=arguments.torch_index,
         tests=arguments.tests,
-        robots=arguments.robots,
     )
     try:
         set_up(options)

@@ -29,7 +29,6 @@ class Options:
     root: Path
     torch_index: str = ""
     tests: bool = False
-    robots: bool = False
 
     @property
     def venv(self) -> Path:
@@ -136,8 +135,6 @@ class Installer:
                 ),
             ),
         ]
-        if self.options.robots:
-            steps.append(self.robots_step(common))
         return steps + (self.test_steps(common) if self.options.tests else [])
 
     def robots_step(self, common: str) -> Step:
@@ -153,6 +150,7 @@ class Installer:
     def test_steps(self, common: str) -> list[Step]:
         """Return the steps of what only tests need."""
         steps = [
+            self.robots_step(common),
             Step(
                 name="browser",
                 title="Chromium for the browser tests",

@@ -4,7 +4,6 @@ import contextlib
 import signal
 import time
 
-import pytest
 from fci_peers import BENCH, CONTROLLER, first
 from ros_processes import TIMEOUT_S, NodeProcess
 
@@ -20,7 +19,6 @@ GUARD = {
 }
 REPEAT_S = 3.0
 DRIVE_S = 60.0
-PACE_HZ = 800.0
 
 
 class Rig:
@@ -36,7 +34,7 @@ class Rig:
         self.client, self.robot, self.folder = watcher, robot, folder
         self.processes = {}
         self.state = self.status = self.pose = None
-        self.new_target_s = 0.0
+        self.asked_s = 0.0
         self._target = None
         node, best_effort = watcher.node, state_qos(lock_step=False)
         watcher.watch_diagnostics()
@@ -52,11 +50,12 @@ class Rig:
             lambda m: setattr(self, "pose", wire.pose_matrix(m.pose)),
             best_effort,
         )
-        node.create_subscription(PoseStamped, topics.TARGET_POSE, self._on_target, 10)
+        asked = topics.source_pose("policy")
+        node.create_subscription(PoseStamped, asked, self._on_target, 10)
 
     def _on_target(self, message):
         if self._target != message.pose:
-            self._target, self.new_target_s = message.pose, time.monotonic()
+            self._target, self.asked_s = message.pose, time.monotonic()
 
     def start(self, name, module, parameters, priority=BENCH):
         made = NodeProcess(module, parameters, self.folder, name=name, preexec=first(priority))
@@ -164,17 +163,8 @@ class Rig:
         try:
             self.until(driving, "the robot to be driven", timeout_s=DRIVE_S)
         except AssertionError:
-            self.need_a_robots_pace()
+            self.robot.need_its_pace()
             raise
-
-    def need_a_robots_pace(self):
-        """Skip where the simulated robot is so short of CPU that milliseconds mean nothing."""
-        cycles_hz = self.robot.cycles_hz()
-        if cycles_hz < PACE_HZ:
-            pytest.skip(
-                f"the simulated robot does {cycles_hz:.0f} control cycles a second instead of "
-                "1000: this machine is too busy to tell how fast an arm stops"
-            )
 
     def moves_within(self, seconds):
         """Whether the robot moves, unstopped, before so long."""

@@ -87,7 +87,7 @@ def at(x):
 
 
 def test_cartesian_motions_follow_one_another_at_the_share_of_the_limits(arm):
-    driver, robot = arm(dynamics_factor=0.1, stop_factor=0.3)
+    driver, robot = arm(motion="cartesian", dynamics_factor=0.1, stop_factor=0.3)
     for x in (0.4, 0.41, 0.41):
         driver.follow(at(x))
     driver.hold()

@@ -14,7 +14,7 @@ from rlco_datasets.contract import franka_compact
 from ros_processes import client
 from scripted_server import ScriptedServer
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.paced]
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
 CONTRACT = franka_compact()
 STOPPED_S = 0.2
 ATTEMPTS = 3
@@ -46,7 +46,7 @@ def require_stop(rig, attempt):
         print(f"stopped after {times[-1]:.3f} s")  # shown by -rP
         if times[-1] <= STOPPED_S:
             return
-    rig.need_a_robots_pace()
+    rig.robot.need_its_pace()
     raise AssertionError(f"stopped after {times} s, not within {STOPPED_S} s")
 
 
@@ -144,7 +144,7 @@ def test_a_policy_server_that_fails_leaves_the_arm_at_rest(rig, fault):
         else:
             server.behaviour = "slow"
         rig.until_stopped("policy has sent no command for")
-        stop_s = rig.stop_time_s(rig.new_target_s)
+        stop_s = rig.stop_time_s(rig.asked_s)
         assert not rig.robot.moving()
         if fault == "dead":
             server.start()

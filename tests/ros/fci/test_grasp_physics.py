@@ -6,7 +6,7 @@ from fci_bench import Rig
 from fci_peers import peer
 from ros_processes import client
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.paced]
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
 OPEN_M, CLOSED_M, CUBE_M = 0.08, 0.0, 0.04
 STEP_M, LEASH_M = 0.005, 0.04
 PERIOD_S = 0.05

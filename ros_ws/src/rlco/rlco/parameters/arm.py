@@ -34,12 +34,15 @@ class ArmSettings(Parameters):
         high=600,
     )
     dynamics_factor: float = parameter(
-        0.1, "fci: share of the robot's speed, acceleration and jerk limits used.", low=0.01, high=1
+        0.1,
+        "fci, cartesian: share of the robot's speed, acceleration and jerk limits used.",
+        low=0.01,
+        high=1,
     )
     motion: str = parameter(
-        "cartesian",
-        "fci: cartesian: planned, stiff motions within dynamics_factor; impedance: torques of a "
-        "spring between TCP and set-point, soft in contact and some way behind it.",
+        "impedance",
+        "fci: impedance: torques of a spring between TCP and set-point, soft in contact and some "
+        "way behind it; cartesian: planned, stiff motions within dynamics_factor.",
     )
     stiffness_n_m: float = parameter(
         800.0, "fci, impedance: stiffness (N/m) of the TCP's position.", low=10, high=3000
