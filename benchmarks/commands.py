@@ -15,17 +15,16 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import rclpy
 import tyro
 from _rows import Row, report, row
+from _server_peers import server
 from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
 from rclpy.signals import SignalHandlerOptions
@@ -35,8 +34,9 @@ from rlco.nodes.runtime import NodeError, RlcoNode, Runtime, StopFlag, state_qos
 from rlco_datasets import spec
 from rlco_datasets.contract import Contract, franka_compact
 from rlco_msgs.srv import SelectSource, StartPolicy
-from rlco_policy_server.wire import v1
-from rlco_policy_server.wire.metadata import PolicyMetadata, ServerMetadata
+from rlco_policy_server.options import ServeOptions
+from rlco_policy_server.policies import ServedPolicy
+from rlco_policy_server.process import exit_cleanly_on_signals, serve
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
 RATE_HZ = 20.0
@@ -64,69 +64,31 @@ def contract() -> Contract:
     )
 
 
-class SlowServer(ThreadingHTTPServer):
-    """A policy server that answers every request after 100 ms with small steps."""
-
-    daemon_threads = True
+class SlowPolicy:
+    """Answers after 100 ms with small steps."""
 
     def __init__(self) -> None:
-        """Listen on a free port of the loopback interface."""
-        super().__init__(("127.0.0.1", 0), _Answer)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        """Speak the contract."""
+        self.contract = contract()
 
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class _Answer(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def do_GET(self) -> None:
-        spoken = contract()
-        policy = PolicyMetadata(
-            alias="slow",
-            policy_id="slow",
-            contract_id=spoken.id,
-            contract=spoken,
-            horizon=spoken.horizon,
-            executed_steps=spoken.executed_steps,
-            control_rate_hz=spoken.control_rate_hz,
-        )
-        served = ServerMetadata(
-            policies=(policy,), default_policy="slow", blind=False, software_version="0"
-        )
-        self._send(json.dumps(spec.to_plain(served)).encode())
-
-    def do_POST(self) -> None:
-        request = v1.decode_request(self.rfile.read(int(self.headers["Content-Length"])))
+    def infer(
+        self,
+        images: dict[str, NDArray[np.uint8]],
+        state: NDArray[np.float32],
+        instructions: list[str],
+    ) -> NDArray[np.float32]:
+        """Return a chunk that moves 1 mm a step."""
         time.sleep(ANSWER_S)
-        horizon = contract().horizon
-        actions = np.zeros((horizon, 7), np.float32)
-        actions[:, 1], actions[:, 6] = 0.001, 1.0
-        self._send(
-            v1.encode_reply(
-                v1.Reply(
-                    actions=actions,
-                    target_times_ns=request.stamp_ns + np.arange(horizon) * contract().period_ns,
-                    policy_id="slow",
-                    session=request.session,
-                    step=request.step,
-                    timing=v1.Timing(queue_ms=0.0, infer_ms=0.0, total_ms=0.0),
-                )
-            )
-        )
+        actions = np.zeros((len(state), self.contract.horizon, 7), np.float32)
+        actions[..., 1], actions[..., 6] = 0.001, 1.0
+        return actions
 
-    def _send(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
-    def log_message(self, *arguments: object) -> None:
-        """Say nothing."""
+def serve_slow(ready_file: Path) -> None:
+    """Run the policy server in this process."""
+    exit_cleanly_on_signals()
+    served = ServedPolicy(alias="slow", policy=SlowPolicy(), policy_id="slow")
+    serve([served], ServeOptions(port=0, ready_file=ready_file))
 
 
 class Bench(RlcoNode):
@@ -253,14 +215,16 @@ def main() -> None:
     os.environ.update(environment() | {"ROS_DOMAIN_ID": str(arguments.domain)})
     stop = StopFlag()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    with tempfile.TemporaryDirectory(prefix="rlco_commands_") as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="rlco_commands_") as name,
+        server(serve_slow) as (url, _),
+    ):
         folder = Path(name)
         spec.save(contract(), folder / "contract.yaml")
         common = {"contract": str(folder / "contract.yaml"), "lock_step": False}
-        server = SlowServer()
         processes = [
             node("guard", folder, **common, max_command_age_s=1.0, max_state_age_s=1.0),
-            node("policy", folder, **common, server=server.url, lead_steps=3),
+            node("policy", folder, **common, server=url, lead_steps=3),
         ]
         bench = Bench()
         runtime = Runtime(bench, stop)
