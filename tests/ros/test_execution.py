@@ -183,18 +183,26 @@ class OneByOne:
             future.set_exception(error)
 
 
+def stepped(driver, step, at_ns=None):
+    """One control period by the wall clock, as the policy node goes through it."""
+    at_ns = step * P if at_ns is None else at_ns
+    target = driver.step(observed(step), at_ns)
+    driver.ask_ahead(observed(step), at_ns)
+    return target
+
+
 def test_by_the_wall_clock_a_late_answer_holds_and_then_skips_ahead():
     executor = OneByOne()
     driver = PolicyDriver(
         CONTRACT, integrator(), lambda seen, step, ahead: chunk(), executor=executor, lead_steps=1
     )
     for step in (0, 1):  # nothing answered yet
-        assert driver.step(observed(step)).T_base_target == pytest.approx(START)
+        assert stepped(driver, step).T_base_target == pytest.approx(START)
     executor.finish()
-    second = driver.step(observed(2)).T_base_target  # action 2 of the chunk observed at 0
+    second = stepped(driver, 2).T_base_target  # action 2 of the chunk observed at 0
     assert second[0, 3] - START[0, 3] == pytest.approx(0.002)
     assert not executor.work
-    driver.step(observed(3))
+    stepped(driver, 3)
     assert len(executor.work) == 1  # asked one step before the executed part ends
     assert driver.held == 2
 
@@ -206,10 +214,10 @@ def test_an_error_of_the_background_request_reaches_the_caller():
         raise ValueError("server down")
 
     driver = PolicyDriver(CONTRACT, integrator(), ask, executor=executor)
-    driver.step(observed(0))
+    stepped(driver, 0)
     executor.finish()
     with pytest.raises(ValueError, match="server down"):
-        driver.step(observed(1))
+        stepped(driver, 1)
 
 
 def constant(value):
@@ -270,9 +278,9 @@ def test_by_the_wall_clock_the_policy_learns_what_is_ahead_and_how_long_it_takes
         return chunk()
 
     driver = PolicyDriver(CONTRACT, integrator(), ask, executor=executor, lead_steps=2)
-    driver.step(observed(0), 1 * P)
+    stepped(driver, 0, 1 * P)
     executor.finish()
-    driver.step(observed(2), 3 * P)  # the answer to 0 is first used at 3: it took 3 periods
+    stepped(driver, 2, 3 * P)  # the answer to 0 is first used at 3: it took 3 periods
     assert driver.delays_ns == [3 * P]
     executor.finish()
     assert told == [(0, 0, 0.0), (2, 2, pytest.approx(3 * CONTRACT.period_s))]
@@ -281,12 +289,12 @@ def test_by_the_wall_clock_the_policy_learns_what_is_ahead_and_how_long_it_takes
 def test_an_observation_is_asked_about_once():
     executor = OneByOne()
     driver = PolicyDriver(CONTRACT, integrator(), lambda *_: chunk(), executor=executor)
-    driver.step(observed(0), 0)
+    stepped(driver, 0, 0)
     executor.finish()
-    driver.step(observed(0), 9 * P)  # the bench has said nothing new
+    stepped(driver, 0, 9 * P)  # the bench has said nothing new
     assert not executor.work
     assert driver.held == 2
-    driver.step(observed(10), 10 * P)
+    stepped(driver, 10, 10 * P)
     assert len(executor.work) == 1
 
 

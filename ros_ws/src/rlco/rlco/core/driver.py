@@ -58,8 +58,8 @@ class PolicyDriver:
     """Drives from step to step. Make a new one for every run.
 
     Without an `executor` the policy is asked while the bench waits (lock step). With one it is
-    asked in the background, `lead_steps` before the executed part of a chunk ends; where an answer
-    comes too late the last target is held.
+    asked in the background by `ask_ahead`, `lead_steps` before the executed part of a chunk ends;
+    where an answer comes too late the last target is held.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class PolicyDriver:
                 answer = self._ask(observed, self.steps, self._ahead(observed))
                 self._scheduler.accept(answer, observed.stamp_ns)
         else:
-            self._ask_in_background(observed, stamp_ns, self._executor)
+            self._take_answer(stamp_ns)
         self.steps += 1
         action = self._scheduler.action(stamp_ns)
         if action is None:
@@ -114,22 +114,25 @@ class PolicyDriver:
             return self._integrator.target
         return self._integrator.advance(action)
 
-    def _ask_in_background(self, observed: Observed, at_ns: int, executor: Executor) -> None:
+    def ask_ahead(self, observed: Observed, at_ns: int) -> None:
+        """Ask in the background where it is time to; call it when the target of `at_ns` is sent.
+
+        Encoding the images would otherwise delay that target by milliseconds.
+        """
+        due = self._scheduler.needs_chunk(at_ns, lead_steps=self._lead_steps)
+        fresh = observed.stamp_ns > self._asked_ns
+        if self._executor is not None and self._asked is None and due and fresh:
+            ahead = self._ahead(observed)
+            answer = self._executor.submit(self._ask, observed, self.steps - 1, ahead)
+            self._asked_ns, self._asked = observed.stamp_ns, (observed.stamp_ns, answer)
+
+    def _take_answer(self, at_ns: int) -> None:
         if self._asked is not None and self._asked[1].done():
             asked_ns, answer = self._asked
             self._asked = None
             self._scheduler.accept(answer.result(), asked_ns)
             self._recent.append(at_ns - asked_ns)
             self.delays_ns.append(at_ns - asked_ns)
-        due = self._scheduler.needs_chunk(at_ns, lead_steps=self._lead_steps)
-        fresh = observed.stamp_ns > self._asked_ns
-        if self._asked is None and due and fresh:
-            ahead = self._ahead(observed)
-            self._asked_ns = observed.stamp_ns
-            self._asked = (
-                observed.stamp_ns,
-                executor.submit(self._ask, observed, self.steps, ahead),
-            )
 
     def _ahead(self, observed: Observed) -> Ahead:
         return Ahead(

@@ -215,6 +215,7 @@ class Policy(ManagedNode):
         streams = self._observer.assembler.streams
         self._observer.assembler.need(streams if asks else (topics.POSE, topics.FINGERS))
         self._commander.send(target, at_ns)
+        self._driver.ask_ahead(observed, at_ns)
 
     def _on_repeat(self, stamp_ns: int) -> None:
         if self._driver is not None:
