@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+import yaml
 from rlco_datasets import spec
+from rlco_datasets.contract import Contract
 from rlco_datasets.initial_condition import ConditionList
 
 from rlco_evaluation import blinding
@@ -37,7 +39,7 @@ class Create:
     Goes in: a file of initial conditions (from `rlco-calibrate conditions`) and the checkpoints.
     Comes out: OUT/study.yaml with blind codes A, B, C, ... and OUT/key.yaml with their meaning.
 
-    $ rlco-eval create --name tuesday --conditions conditions.yaml --contract-id 3f0c9a61e2b45d78
+    $ rlco-eval create --name tuesday --conditions conditions.yaml
     --instruction "put the cube on the plate" --criterion "cube on the plate, released"
     --policy sft=runs/sft --policy rl-co=runs/rl-co --compare rl-co:sft --out study
     """
@@ -50,12 +52,13 @@ class Create:
     """LABEL=CHECKPOINT; once for every policy. LABEL= for one without a file."""
     out: Path
     """Folder to write study.yaml and key.yaml to."""
-    contract_id: str
-    """Contract id that robot, policies and ledger must share (`rlco-data info` prints it)."""
     instruction: str
     """What the policies are told."""
     criterion: str
     """When a trial is a success, in words that leave no doubt."""
+    contract_id: str | None = None
+    """Contract id that robot, policies and ledger must share; that of the checkpoints if not given
+    (`rlco-data info` prints a store's)."""
     hold_s: float = 0.5
     """How long the criterion must hold (s)."""
     time_limit_s: float = 20.0
@@ -82,12 +85,14 @@ class Create:
                     f"{path} exists; a study is never overwritten. Choose another --out."
                 )
         conditions = spec.load(ConditionList, self.conditions).conditions
-        key = blinding.blind(self.name, _policies(self.policy), seed=self.blind_seed)
+        policies = _policies(self.policy)
+        contract_id = _contract_id(self.contract_id, policies)
+        key = blinding.blind(self.name, policies, seed=self.blind_seed)
         study = Study(
             name=self.name,
             task=conditions[0].task,
             instruction=self.instruction,
-            contract_id=self.contract_id,
+            contract_id=contract_id,
             codes=tuple(sorted(key.labels)),
             conditions=conditions,
             success_criterion=self.criterion,
@@ -257,6 +262,33 @@ def _policies(arguments: tuple[str, ...]) -> dict[str, str]:
             )
         policies[label] = path
     return policies
+
+
+def _contract_id(given: str | None, policies: dict[str, str]) -> str:
+    """Return the one contract id of the command line and the checkpoints."""
+    spoken = {} if given is None else {"--contract-id": given}
+    for label, checkpoint in policies.items():
+        for folder in (Path(checkpoint), Path(checkpoint) / "checkpoint"):
+            path = folder / "checkpoint.yaml"
+            if checkpoint and path.is_file():
+                spoken[label] = _stated_contract(path).id
+    if not spoken:
+        raise CommandError("no policy has a checkpoint that says its contract: give --contract-id")
+    if len(set(spoken.values())) > 1:
+        told = ", ".join(f"{name} {contract_id}" for name, contract_id in spoken.items())
+        raise CommandError(
+            f"all policies must speak the bench's contract, but these differ: {told}"
+        )
+    return next(iter(spoken.values()))
+
+
+def _stated_contract(path: Path) -> Contract:
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise CommandError(f"{path} is damaged: {error}") from error
+    stated = fields.get("contract") if isinstance(fields, dict) else None
+    return spec.from_plain(Contract, stated, where=f"{path}: contract")
 
 
 def _comparisons(arguments: tuple[str, ...], key: blinding.Key) -> tuple[tuple[str, str], ...]:

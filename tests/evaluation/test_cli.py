@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from fakes.studies import make_study, write_study
 from rlco_datasets import spec
+from rlco_datasets.contract import franka_compact, franka_third_person
 from rlco_datasets.initial_condition import ConditionList
 from rlco_evaluation import blinding
 from rlco_evaluation.cli import main
@@ -16,11 +18,13 @@ def create(tmp_path):
     spec.save(ConditionList(conditions=make_study(5).conditions), conditions)
     (tmp_path / "runs").mkdir()
 
-    def run(*extra):
+    def run(*extra, contract_id="0123456789abcdef"):
+        if contract_id:
+            extra += ("--contract-id", contract_id)
         main(
             [
                 *("create", "--name", "tuesday", "--conditions", str(conditions)),
-                *("--contract-id", "0123456789abcdef", "--instruction", "put it there"),
+                *("--instruction", "put it there"),
                 *("--criterion", "it is there", "--out", str(tmp_path / "study")),
                 *("--policy", f"sft={tmp_path / 'runs'}", "--policy", "rl-co=", *extra),
             ]
@@ -89,6 +93,34 @@ def test_create_says_what_is_wrong(create, capsys, extra, message):
         create(*extra)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def checkpoint(folder, contract):
+    folder.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump({"family": "compact", "contract": spec.to_plain(contract)})
+    (folder / "checkpoint.yaml").write_text(text)
+
+
+def test_the_contract_is_that_of_the_checkpoints(create, tmp_path):
+    checkpoint(tmp_path / "runs" / "checkpoint", franka_compact())
+    study, _ = create(contract_id=None)
+    assert study.contract_id == franka_compact().id
+
+
+def test_checkpoints_of_two_contracts_make_no_study(create, tmp_path, capsys):
+    checkpoint(tmp_path / "runs", franka_compact())
+    checkpoint(tmp_path / "other", franka_third_person())
+    with pytest.raises(SystemExit):
+        create("--policy", f"other={tmp_path / 'other'}", contract_id=None)
+    error = capsys.readouterr().err
+    assert f"sft {franka_compact().id}, other {franka_third_person().id}" in error
+    assert not (tmp_path / "study").exists()
+
+
+def test_without_a_checkpoint_the_contract_must_be_given(create, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        create(contract_id=None)
+    assert "give --contract-id" in capsys.readouterr().err
 
 
 def test_status_verify_unblind_report(tmp_path, capsys):
