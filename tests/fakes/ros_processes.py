@@ -15,6 +15,18 @@ TIMEOUT_S = 180.0
 REPEAT_S = 10.0
 
 
+def graph(name, **values):
+    """Run a graph over the fake bench to its end; return exit code and output."""
+    words = [f"{key}:={value}" for key, value in values.items()]
+    result = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("fake_graphs.py")), name, *words],
+        capture_output=True,
+        text=True,
+        timeout=5 * TIMEOUT_S,
+    )
+    return result.returncode, result.stdout + result.stderr
+
+
 class NodeProcess:
     """One node of rlco, its output collected."""
 

@@ -2,32 +2,16 @@
 
 import json
 import signal
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 from rlco_datasets.contract import franka_compact
-from ros_processes import TIMEOUT_S, NodeProcess, client, nodes
+from ros_processes import NodeProcess, client, graph, nodes
 from ros_studies import write_study
 from scripted_server import ScriptedServer
 
 pytestmark = pytest.mark.ros
 CONTRACT = franka_compact()
-GRAPHS = Path(__file__).parents[1] / "fakes" / "fake_graphs.py"
-
-
-def graph(name, **values):
-    """Run a graph to its end; return exit code and output."""
-    words = [f"{key}:={value}" for key, value in values.items()]
-    result = subprocess.run(
-        [sys.executable, str(GRAPHS), name, *words],
-        capture_output=True,
-        text=True,
-        timeout=5 * TIMEOUT_S,
-    )
-    return result.returncode, result.stdout + result.stderr
 
 
 @pytest.fixture

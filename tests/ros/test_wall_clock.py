@@ -1,19 +1,14 @@
 """Benches that do not wait: collect, evaluate and replay by the wall clock, from one bench file."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from rlco_datasets.contract import franka_compact
-from ros_processes import TIMEOUT_S
+from ros_processes import graph
 from ros_studies import write_study
 from scripted_server import ScriptedServer
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 CONTRACT = franka_compact()
-GRAPHS = Path(__file__).parents[1] / "fakes" / "fake_graphs.py"
 BENCH = """
 name: wall
 contract: franka_compact
@@ -32,18 +27,6 @@ guard:  # a busy test machine is no failure
 policy: {{timeout_s: 30.0, lead_steps: 2}}
 recorder: {{raw_bag: true}}
 """
-
-
-def graph(name, **values):
-    """Run a graph to its end; return exit code and output."""
-    words = [f"{key}:={value}" for key, value in values.items()]
-    result = subprocess.run(
-        [sys.executable, str(GRAPHS), name, *words],
-        capture_output=True,
-        text=True,
-        timeout=5 * TIMEOUT_S,
-    )
-    return result.returncode, result.stdout + result.stderr
 
 
 @pytest.fixture
