@@ -64,6 +64,9 @@ class Init:
     """Folder or hub id of a tokenizer, in place of the preset's; `words` is the built-in one."""
     public_weights: Path | None = None
     """Safetensors of a public pi0.5 or OpenVLA checkpoint: a file, or a folder of them."""
+    stem: Path | None = None
+    """Tiny presets: a checkpoint of `rlco-train stage1 --objective stem`, of either family, whose
+    convolutions to start from."""
 
     def run(self) -> None:
         """Write it and print its id."""
@@ -74,6 +77,7 @@ class Init:
             self.seed,
             tokenizer=self.tokenizer,
             public_weights=self.public_weights,
+            stem=self.stem,
         )
         print(f"{self.out}: {self.preset} checkpoint {identity}")
 

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rlco_trainer.data import Part, tensors
-from rlco_trainer.policies.interface import Policy
+from rlco_trainer.policies.interface import Features, Observation
 
 Precision = Literal["fp32", "bf16"]
 MEASURED_AT_ONCE = 256
+
+
+class Supervised(Protocol):
+    """What has a supervised loss: a `Policy`, or its trunk under a regression head."""
+
+    def encode(self, observation: Observation) -> Features:
+        """See `Policy.encode`."""
+        ...
+
+    def sft_loss(self, features: Features, actions: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """See `Policy.sft_loss`."""
+        ...
 
 
 class DeviceError(ValueError):
@@ -46,7 +59,7 @@ def autocast(device: str, precision: Precision) -> AbstractContextManager[Any]:
 
 
 @torch.no_grad()
-def supervised_loss(policy: Policy, parts: Sequence[Part], device: str) -> float:
+def supervised_loss(policy: Supervised, parts: Sequence[Part], device: str) -> float:
     """Return the mean supervised loss over every step of `parts`, without augmentation."""
     total, count = 0.0, 0
     for part in parts:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from rlco_datasets import spec
@@ -22,10 +23,11 @@ from rlco_trainer.checkpoint import Lineage, save_policy
 from rlco_trainer.data import SIM, Balance, open_demonstrations, tensors
 from rlco_trainer.determinism import deterministic
 from rlco_trainer.optimizers import Moments, adamw
-from rlco_trainer.policies.interface import Features
+from rlco_trainer.policies.interface import Features, Policy
 from rlco_trainer.precision import Precision, autocast, require_device, supervised_loss
 from rlco_trainer.run_folder import CHECKPOINT, STATE, RunLog, claim, write_lineage
 from rlco_trainer.starting import starting_policy
+from rlco_trainer.stem_regression import StemRegression, required_stem
 from rlco_trainer.tracking import NO_TRACKING, TrackingOptions
 from rlco_trainer.training_state import (
     TrainingState,
@@ -62,6 +64,11 @@ class Stage1Config:
     """Relative weight of each sim store, beside its size; empty: 1 each."""
     held_out: float = 0.0
     """Share of the real episodes kept from training, to measure the supervised loss on."""
+    objective: Literal["policy", "stem"] = "policy"
+    """What is trained: the policy, or first the stem of a tiny preset alone, through a regression
+    of the actions (see docs/models.md)."""
+    freeze_stem: bool = False
+    """Keep the stem as it is in `init`, and train the rest."""
     steps: int = 1500
     """Optimizer steps."""
     batch: int = 64
@@ -113,6 +120,8 @@ class Stage1Config:
         for name in ("real_limit", "shift_px", "gain", "warmup_steps", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.freeze_stem and (self.objective == "stem" or not self.init):
+            raise ValueError("freeze_stem needs a checkpoint (init), and objective policy")
 
 
 def learning_rate(config: Stage1Config, step: int) -> float:
@@ -137,8 +146,14 @@ class Stage1Run:
             config.init, self.data.contract, self.data.normalisation
         )
         self.policy.to(require_device(config.device))
+        if config.freeze_stem:
+            required_stem(self.policy).requires_grad_(False)
+        self.learner: Policy | StemRegression = self.policy
+        if config.objective == "stem":
+            self.learner = StemRegression(self.policy).to(config.device)
+        self.trained = [p for p in self.learner.parameters() if p.requires_grad]
         self.optimizer = adamw(
-            [p for p in self.policy.parameters() if p.requires_grad],
+            self.trained,
             lr=config.learning_rate,
             moments=config.moments,
             weight_decay=config.weight_decay,
@@ -160,6 +175,7 @@ class Stage1Run:
         return TrainingState(
             tensors={
                 **prefixed("policy", self.policy.state_dict()),
+                **prefixed("learner", self.extra()),
                 **prefixed("average", self.average),
                 **prefixed("optimizer", optimizer_tensors(self.optimizer)),
                 "generator": self.generator.get_state(),
@@ -174,12 +190,19 @@ class Stage1Run:
     def restore(self, state: TrainingState) -> None:
         """Go on from what `state` returned."""
         self.policy.load_state_dict(state.part("policy"))
+        self.learner.load_state_dict(self.learner.state_dict() | state.part("learner"))
         self.average = state.part("average")
         restore_optimizer(self.optimizer, state.part("optimizer"))
         self.generator.set_state(state.tensors["generator"])
         self.mixture.load_state_dict(state.values["mixture"])
         self.step = state.values["step"]
         self.drawn_sim = state.values["drawn_sim"]
+
+    def extra(self) -> dict[str, Tensor]:
+        """Return the tensors of what is trained that the policy does not hold."""
+        if self.learner is self.policy:
+            return {}
+        return {k: v for k, v in self.learner.state_dict().items() if not k.startswith("stem.")}
 
     def update(self) -> dict[str, Tensor]:
         """Draw batches and take one optimizer step; return its named loss terms."""
@@ -198,7 +221,7 @@ class Stage1Run:
             for name, image in observation.images.items()
         }
         observation = replace(observation, images=images).to(config.device)
-        return self.policy.encode(observation), actions.to(config.device), mask.to(config.device)
+        return self.learner.encode(observation), actions.to(config.device), mask.to(config.device)
 
     def descend(self, batches: Sequence[Drawn]) -> dict[str, Tensor]:
         """Take one optimizer step along the mean gradient of `batches`; return its mean terms."""
@@ -210,14 +233,12 @@ class Stage1Run:
         mean: dict[str, Tensor] = {}
         for features, actions, mask in batches:
             with autocast(config.device, config.precision):
-                terms = self.policy.sft_loss(features, actions, mask)
+                terms = self.learner.sft_loss(features, actions, mask)
             (terms["loss"] / len(batches)).backward()
             for name, value in terms.items():
                 share = value.detach() / len(batches)
                 mean[name] = mean[name] + share if name in mean else share
-        mean["gradient_norm"] = torch.nn.utils.clip_grad_norm_(
-            self.policy.parameters(), config.grad_clip
-        )
+        mean["gradient_norm"] = torch.nn.utils.clip_grad_norm_(self.trained, config.grad_clip)
         self.optimizer.step()
         self.step += 1
         if config.ema_decay > 0:
@@ -235,7 +256,7 @@ class Stage1Run:
         if not self.data.held_out:
             return {}
         return {
-            "held_out_loss": supervised_loss(self.policy, self.data.held_out, self.config.device)
+            "held_out_loss": supervised_loss(self.learner, self.data.held_out, self.config.device)
         }
 
 

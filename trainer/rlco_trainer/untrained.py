@@ -10,8 +10,9 @@ from rlco_datasets.contract import ACTION_DIM, BUILT_IN, Contract, load_contract
 from rlco_datasets.statistics import Normalisation
 
 from rlco_trainer import __version__
-from rlco_trainer.checkpoint import Lineage, save_policy
+from rlco_trainer.checkpoint import Lineage, load_policy, save_policy
 from rlco_trainer.policies.presets import load_public, new_policy
+from rlco_trainer.stem_regression import required_stem
 
 
 def contract_named(name: str) -> Contract:
@@ -64,6 +65,7 @@ def write_untrained(
     *,
     tokenizer: str = "",
     public_weights: Path | None = None,
+    stem: Path | None = None,
 ) -> str:
     """Write a checkpoint that has seen no data of ours and return its id.
 
@@ -74,8 +76,10 @@ def write_untrained(
         seed: of the random weights.
         tokenizer: replaces the preset's tokenizer: a folder or hub id.
         public_weights: a public checkpoint's safetensors, file or folder.
+        stem: a checkpoint whose stem to start from.
 
     Raises:
+        CheckpointError, DataError: if `stem` is no checkpoint, or one of the two has no stem.
         SpecError: if the preset is unknown or does not fit the contract.
         WeightsError: if the public weights do not fit the preset.
     """
@@ -83,5 +87,10 @@ def write_untrained(
     policy = new_policy(preset, contract, nominal_normalisation(contract), tokenizer=tokenizer)
     if public_weights is not None:
         load_public(policy, public_weights)
-    lineage = Lineage(stage="init", software_version=__version__)
+    parent = ""
+    if stem is not None:
+        source = load_policy(stem, contract)
+        required_stem(policy).load_state_dict(required_stem(source.policy).state_dict())
+        parent = source.checkpoint_id
+    lineage = Lineage(stage="init", software_version=__version__, parent_checkpoint=parent)
     return save_policy(out, policy, lineage)

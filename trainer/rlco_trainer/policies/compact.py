@@ -26,6 +26,7 @@ from rlco_trainer.policies.interface import (
     clip_to_contract,
 )
 from rlco_trainer.policies.language import instruction_ids
+from rlco_trainer.policies.stem import spatial_softmax
 
 MAP_SIZE = 16
 FLAT_CHANNELS = 8
@@ -108,18 +109,6 @@ class Trunk(nn.Module):
         return torch.cat([spatial_softmax(self.keypoints(x)), flat], dim=1)
 
 
-def spatial_softmax(maps: Tensor) -> Tensor:
-    """Return each channel's expected position, `(B, C, H, W)` to `(B, 2 C)` in [-1, 1].
-
-    Finn et al. 2016 (arXiv 1509.06113), section IV.
-    """
-    B, C, H, W = maps.shape
-    weight = maps.reshape(B, C, H * W).softmax(-1)
-    rows = torch.linspace(-1, 1, H, device=maps.device).repeat_interleave(W)
-    columns = torch.linspace(-1, 1, W, device=maps.device).repeat(H)
-    return torch.cat([weight @ columns, weight @ rows], dim=1)
-
-
 class CompactPolicy(Policy):
     """See the module's description; `architecture()` is a `CompactConfig`."""
 
@@ -182,11 +171,9 @@ class CompactPolicy(Policy):
         """Return the `CompactConfig` as plain data."""
         return spec.to_plain(self.config)
 
-    def freeze_trunk(self) -> None:
-        """Freeze the convolutional trunks and the word embedding that conditions them."""
-        self.trunk_frozen = True
-        self.trunks.requires_grad_(False)
-        self.words.requires_grad_(False)
+    def trunk(self) -> tuple[nn.Module, ...]:
+        """Return the convolutional trunks and the word embedding that conditions them."""
+        return self.trunks, self.words
 
     @torch.no_grad()
     def encode(self, observation: Observation) -> Features:

@@ -23,6 +23,8 @@ from rlco_datasets.contract import ACTION_DIM, Contract
 from rlco_datasets.statistics import Normalisation
 from torch import Tensor, nn
 
+from rlco_trainer.policies.stem import Stem
+
 Features = dict[str, Tensor]
 """Named tensors that share the leading batch dimension."""
 
@@ -102,8 +104,18 @@ class Policy(nn.Module, ABC):
         """Return the family's configuration as nested dicts; enough to build it again."""
 
     @abstractmethod
+    def trunk(self) -> tuple[nn.Module, ...]:
+        """Return the modules of perception: what `freeze_trunk` stops training."""
+
+    def stem(self) -> Stem | None:
+        """Return the convolutions in front of the image towers; None where there are none."""
+        return None
+
     def freeze_trunk(self) -> None:
         """Stop training the perception part; `encode` computes it from now on."""
+        self.trunk_frozen = True
+        for module in self.trunk():
+            module.requires_grad_(False)
 
     @abstractmethod
     def encode(self, observation: Observation) -> Features:

@@ -98,14 +98,17 @@ def estimate(
         everything = flow.trained == "all" and train_trunk
         stacks, kept_bytes = _flow_stacks(flow, contract, everything), FLOAT32
         checkpointing = flow.checkpointing
-        frozen: tuple[str, ...] = () if everything else ("vision", "projector", "embed", "prefix")
+        frozen: tuple[str, ...] = (
+            () if everything else ("stem", "vision", "projector", "embed", "prefix")
+        )
     else:
         vla = spec.from_plain(OpenVlaConfig, architecture, where=where)
         stacks, checkpointing = _vla_stacks(vla, contract, train_trunk), vla.checkpointing
         kept_bytes = 2 if vla.precision == "bfloat16" else FLOAT32
         frozen = () if train_trunk else ("vision",)
-    for part in frozen:
-        network.get_submodule(part).requires_grad_(False)
+    for name, parameter in network.named_parameters():
+        if name.startswith(frozen):
+            parameter.requires_grad_(False)
     kept = sum(stack.numbers(checkpointing=checkpointing) for stack in stacks)
     trained = [p for p in network.parameters() if p.requires_grad]
     return MemoryEstimate(

@@ -28,6 +28,8 @@ from rlco_trainer.policies.pi05.config import (
     VisionConfig,
 )
 
+STEM = (16, 32, 32)
+"""Convolutions in front of the tiny presets' image towers."""
 Architecture = CompactConfig | OpenVlaConfig | Pi05Config
 
 
@@ -46,17 +48,18 @@ class Preset:
 
 def _pi05_tiny() -> Pi05Config:
     def tower(width: int, mlp: int) -> TowerConfig:
-        return TowerConfig(width=width, mlp=mlp, depth=4, heads=4, head_dim=32)
+        return TowerConfig(width=width, mlp=mlp, depth=2, heads=4, head_dim=32)
 
     return Pi05Config(
-        vision=VisionConfig(width=96, depth=3, heads=4, mlp=192, patch=8),
-        prefix=tower(128, 256),
+        vision=VisionConfig(width=96, depth=2, heads=4, mlp=192, patch=32, stem=STEM),
+        prefix=tower(96, 192),
         expert=tower(96, 192),
         vocabulary=1024,
-        max_tokens=48,
+        max_tokens=40,
         action_dim=8,
         denoising_steps=4,
         start="zero",
+        draws=4,
         exploration=FlowExploration(noisy_steps="last"),
     )
 
@@ -74,13 +77,15 @@ def _pi05_3b(trained: str) -> Pi05Config:
 
 
 def _openvla_tiny() -> OpenVlaConfig:
-    tower = ImageTowerConfig(width=96, depth=4, heads=4, mlp=192, patch=8)
+    tower = ImageTowerConfig(width=96, depth=3, heads=4, mlp=192, patch=32)
     return OpenVlaConfig(
         dino=tower,
         siglip=tower,
-        llama=LlamaSizes(width=128, depth=4, heads=4, mlp=256, rows=1088),
+        stem=STEM,
+        llama=LlamaSizes(width=96, depth=2, heads=4, mlp=192, rows=1088),
         vocabulary=1024,
         empty_token=767,
+        decision="median",
         max_tokens=32,
     )
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from rlco_datasets.statistics import ACTION_STD_FLOOR
 
+from rlco_trainer.policies.stem import check_stem
 from rlco_trainer.policies.tokenizers import WORDS
 
 
@@ -82,6 +83,8 @@ class OpenVlaConfig:
         default_factory=lambda: ImageTowerConfig(width=1152, depth=27, heads=16, mlp=4304)
     )
     """SigLIP So400m."""
+    stem: tuple[int, ...] = ()
+    """Channels of three convolutions in front of both image towers; () as published: none."""
     llama: LlamaSizes = field(default_factory=LlamaSizes)
     """The language model."""
     vocabulary: int = 32000
@@ -96,7 +99,10 @@ class OpenVlaConfig:
     """`autoregressive`: one token after another, as published. `parallel`: the whole chunk in one
     pass from empty positions, all seeing each other (OpenVLA-OFT, arXiv 2502.19645)."""
     temperature: float = 1.0
-    """Of the sampling in stage II; deployment takes the likeliest token."""
+    """Of the sampling in stage II; see `decision` for deployment."""
+    decision: Literal["likeliest", "median"] = "likeliest"
+    """The token that deployment takes: the likeliest, as published, or the median of the action's
+    distribution, which is steadier where few demonstrations leave 256 bins ragged."""
     still_std: float = ACTION_STD_FLOOR
     """An action dimension whose demonstrated std (m, rad or opening) is not above never moves; its
     tokens are fixed."""
@@ -123,6 +129,7 @@ class OpenVlaConfig:
             raise ValueError(f"empty_token {self.empty_token} is no word of {self.vocabulary}")
         if self.dino.patch != self.siglip.patch:
             raise ValueError("dino and siglip must have the same patch, so that patches pair up")
+        check_stem(self.stem, self.dino.patch)
         if self.precision == "bfloat16" and self.lora.rank == 0:
             raise ValueError("precision bfloat16 needs adapters: set lora.rank, or keep float32")
         if self.temperature <= 0 or self.still_std < 0 or self.max_tokens < 1:

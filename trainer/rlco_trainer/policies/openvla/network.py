@@ -50,6 +50,7 @@ class VlaNetwork(nn.Module):
             image_size,
             attention=config.attention,
             checkpointing=config.checkpointing,
+            stem=config.stem,
         )
         self.language = LlamaForCausalLM(llama)
         if config.checkpointing:

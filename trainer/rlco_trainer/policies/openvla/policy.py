@@ -8,7 +8,7 @@ import torch
 from rlco_datasets import spec
 from rlco_datasets.contract import ACTION_DIM, Contract
 from rlco_datasets.statistics import Normalisation
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlco_trainer.losses import token_cross_entropy, token_log_prob
 from rlco_trainer.policies.interface import (
@@ -27,6 +27,7 @@ from rlco_trainer.policies.openvla.tokens import (
     prompts,
 )
 from rlco_trainer.policies.quantiles import QuantileScale
+from rlco_trainer.policies.stem import Stem
 from rlco_trainer.policies.tokenizers import load_tokenizer, padded
 from rlco_trainer.policies.vision import image_size, stacked_pixels
 
@@ -87,10 +88,13 @@ class OpenVlaPolicy(Policy):
         """Return the `OpenVlaConfig` as plain data."""
         return spec.to_plain(self.config)
 
-    def freeze_trunk(self) -> None:
-        """Freeze both image towers and the projector."""
-        self.trunk_frozen = True
-        self.network.vision.requires_grad_(False)
+    def trunk(self) -> tuple[nn.Module, ...]:
+        """Return both image towers and the projector."""
+        return (self.network.vision,)
+
+    def stem(self) -> Stem | None:
+        """Return the convolutions in front of both towers, if there are any."""
+        return self.network.vision.stem
 
     @torch.no_grad()
     def encode(self, observation: Observation) -> Features:
@@ -138,11 +142,11 @@ class OpenVlaPolicy(Policy):
 
     @torch.no_grad()
     def best_actions(self, features: Features) -> Tensor:
-        """Return the chunk of the likeliest tokens."""
+        """Return the chunk of the tokens that `decision` asks for."""
         return self._to_contract(self._choose(features, None))
 
     def _choose(self, features: Features, generator: torch.Generator | None) -> Tensor:
-        """Return `(B, horizon * 7)` tokens: sampled, or without a generator the likeliest."""
+        """Return `(B, horizon * 7)` tokens: sampled, or without a generator decided."""
         first, end = action_ids(self.config.vocabulary)
 
         def choose(place: int, logits: Tensor) -> Tensor:
@@ -150,7 +154,7 @@ class OpenVlaPolicy(Policy):
                 return self.still_tokens[place].expand(len(logits))
             among = logits[:, first:end]
             if generator is None:
-                return first + among.argmax(1)
+                return first + self._decided(among)
             shares = (among / self.config.temperature).softmax(1).cpu()
             return first + torch.multinomial(shares, 1, generator=generator)[:, 0].to(among.device)
 
@@ -161,6 +165,12 @@ class OpenVlaPolicy(Policy):
         empty = self.still_tokens.expand(len(tokens), -1)
         logits = self._logits(patches, tokens, mask, empty)
         return torch.stack([choose(place, logits[:, place]) for place in range(count)], 1)
+
+    def _decided(self, logits: Tensor) -> Tensor:
+        """Return the bin `(B,)` that deployment takes, of logits `(B, 256)` over ordered bins."""
+        if self.config.decision == "likeliest":
+            return logits.argmax(1)
+        return (logits.softmax(1).cumsum(1) < 0.5).sum(1).clamp(max=logits.shape[1] - 1)
 
     def _sequence_logits(self, features: Features, actions: Tensor) -> Tensor:
         patches, tokens, mask = self.read(features)

@@ -15,6 +15,7 @@ from transformers.models.siglip.configuration_siglip import SiglipVisionConfig
 from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer
 
 from rlco_trainer.policies.openvla.config import ImageTowerConfig
+from rlco_trainer.policies.stem import STRIDE, stem_of
 
 REGISTERS = 4
 IMAGENET_MEAN, IMAGENET_STD = (
@@ -40,13 +41,19 @@ class ImageTower(nn.Module):
         *,
         leading: int,
         checkpointing: bool,
+        channels: int,
+        stride: int,
     ) -> None:
-        """Build random weights; `leading` tokens stand in front of the patches."""
+        """Build random weights; `leading` tokens stand in front of the patches.
+
+        What is cut into patches has `channels`, and one place for `stride` pixels of a side.
+        """
         super().__init__()
         self.checkpointing = checkpointing
         if size % config.patch:
             raise ValueError(f"images of {size} px are not tiled by patches of {config.patch} px")
-        self.patches = nn.Conv2d(3, config.width, config.patch, stride=config.patch)
+        patch = config.patch // stride
+        self.patches = nn.Conv2d(channels, config.width, patch, stride=patch)
         self.positions = nn.Parameter(torch.randn(1, (size // config.patch) ** 2, config.width))
         nn.init.normal_(self.positions, std=0.02)
         self.leading = nn.Parameter(torch.randn(1, leading, config.width) * 0.02)
@@ -79,18 +86,29 @@ class FusedVision(nn.Module):
         *,
         attention: str,
         checkpointing: bool,
+        stem: tuple[int, ...],
     ) -> None:
         """Build random weights for images of `size` pixels and tokens of `width` channels."""
         super().__init__()
+        self.stem = stem_of(stem)
+        channels, stride = (3, 1) if self.stem is None else (self.stem.out_channels, STRIDE)
         self.dino = ImageTower(
             dino,
             _dino_layers(dino, attention),
             size,
             leading=1 + REGISTERS,
             checkpointing=checkpointing,
+            channels=channels,
+            stride=stride,
         )
         self.siglip = ImageTower(
-            siglip, _siglip_layers(siglip, attention), size, leading=0, checkpointing=checkpointing
+            siglip,
+            _siglip_layers(siglip, attention),
+            size,
+            leading=0,
+            checkpointing=checkpointing,
+            channels=channels,
+            stride=stride,
         )
         fused = dino.width + siglip.width
         self.fc1 = nn.Linear(fused, 4 * fused)
@@ -102,7 +120,10 @@ class FusedVision(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Map `(B, N, 3, S, S) float32` in [-1, 1] to `(B, N * patches, width)`."""
         flat = pixels.flatten(0, 1)
-        imagenet = ((flat + 1) / 2 - self.mean) / self.std
+        if self.stem is None:
+            imagenet = ((flat + 1) / 2 - self.mean) / self.std
+        else:
+            imagenet = flat = self.stem(flat)
         fused = torch.cat([self.dino(imagenet), self.siglip(flat)], 2)
         B, N = pixels.shape[:2]
         tokens: Tensor = self.project(fused).unflatten(0, (B, N)).flatten(1, 2)

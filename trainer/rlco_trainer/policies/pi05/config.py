@@ -7,6 +7,7 @@ from typing import Literal
 
 from rlco_datasets.statistics import ACTION_STD_FLOOR
 
+from rlco_trainer.policies.stem import check_stem
 from rlco_trainer.policies.tokenizers import WORDS
 
 
@@ -24,9 +25,12 @@ class VisionConfig:
     """Hidden width of the feed-forward part."""
     patch: int = 14
     """Side of a patch, pixels."""
+    stem: tuple[int, ...] = ()
+    """Channels of three convolutions in front of the tower; () as published: none."""
 
     def __post_init__(self) -> None:
         """Check that sizes are positive and heads divide the width."""
+        check_stem(self.stem, self.patch)
         _positive(self, "width", "depth", "heads", "mlp", "patch")
         if self.width % self.heads:
             raise ValueError(f"vision width {self.width} is not divisible by heads {self.heads}")
@@ -121,6 +125,9 @@ class Pi05Config:
     tail_weight: float = 0.25
     """Weight of the steps of a chunk that are not executed. They are denoised together with the
     others, so must not be left untrained; their loss is an own mean and dilutes nothing."""
+    draws: int = 1
+    """Times and noises drawn for a demonstrated chunk in the supervised loss; only the expert
+    computes again for each."""
     still_std: float = ACTION_STD_FLOOR
     """An action dimension whose demonstrated std (m, rad or opening) is not above never moves."""
     trained: Literal["all", "expert"] = "all"
@@ -143,7 +150,7 @@ class Pi05Config:
 
     def __post_init__(self) -> None:
         """Check that the two towers can share attention and numbers are in range."""
-        _positive(self, "vocabulary", "max_tokens", "denoising_steps")
+        _positive(self, "vocabulary", "max_tokens", "denoising_steps", "draws")
         for name in ("depth", "head_dim", "kv_heads", "heads"):
             if getattr(self.prefix, name) != getattr(self.expert, name):
                 raise ValueError(f"prefix and expert share attention, so need the same {name}")

@@ -44,6 +44,14 @@ class Memory:
         """Return all keys and values as `(B, 2, depth, kv_heads, P, head_dim)`."""
         return torch.stack([torch.stack(self.keys, 1), torch.stack(self.values, 1)], 1)
 
+    def repeated(self, times: int) -> Memory:
+        """Return the memory with each item `times` times in a row."""
+        return Memory(
+            keys=tuple(key.repeat_interleave(times, 0) for key in self.keys),
+            values=tuple(value.repeat_interleave(times, 0) for value in self.values),
+            mask=self.mask.repeat_interleave(times, 0),
+        )
+
     @staticmethod
     def unstacked(both: Tensor, mask: Tensor) -> Memory:
         """Undo `stacked`."""

@@ -13,6 +13,7 @@ from transformers.models.siglip.modeling_siglip import SiglipVisionModel
 
 from rlco_trainer.policies.pi05.config import Pi05Config
 from rlco_trainer.policies.pi05.gemma import Memory, Tower
+from rlco_trainer.policies.stem import STRIDE, stem_of
 
 MIN_PERIOD, MAX_PERIOD = 4e-3, 4.0
 """Periods of the sines that encode flow time."""
@@ -34,13 +35,16 @@ class FlowNetwork(nn.Module):
             )
         self.config = config
         width, pi05 = config.expert.width, config.variant == "pi05"
+        self.stem = stem_of(config.vision.stem)
+        channels, stride = (3, 1) if self.stem is None else (self.stem.out_channels, STRIDE)
         vision = SiglipVisionConfig(
             hidden_size=config.vision.width,
             intermediate_size=config.vision.mlp,
             num_hidden_layers=config.vision.depth,
             num_attention_heads=config.vision.heads,
-            image_size=image_size,
-            patch_size=config.vision.patch,
+            num_channels=channels,
+            image_size=image_size // stride,
+            patch_size=config.vision.patch // stride,
             hidden_act="gelu_pytorch_tanh",
             vision_use_head=False,
         )
@@ -82,7 +86,9 @@ class FlowNetwork(nn.Module):
             token_mask: `(B, L) bool`, False at padding.
         """
         B, N = images.shape[:2]
-        features = self.projector(self.vision(images.flatten(0, 1)).last_hidden_state)
+        pictures = images.flatten(0, 1)
+        pictures = pictures if self.stem is None else self.stem(pictures)
+        features = self.projector(self.vision(pictures).last_hidden_state)
         features = features.unflatten(0, (B, N))
         mask = image_mask[:, :, None].expand(B, N, features.shape[2]).flatten(1)
         mask = torch.cat([mask, token_mask], 1)

@@ -29,6 +29,7 @@ from rlco_trainer.policies.pi05.gemma import Memory
 from rlco_trainer.policies.pi05.network import FlowNetwork
 from rlco_trainer.policies.pi05.prompt import pi0_prompts, pi05_prompts
 from rlco_trainer.policies.quantiles import QuantileScale
+from rlco_trainer.policies.stem import Stem
 from rlco_trainer.policies.tokenizers import load_tokenizer, padded
 from rlco_trainer.policies.vision import image_size, slots_of, stacked_pixels
 
@@ -99,12 +100,15 @@ class Pi05Policy(Policy):
         """Return the `Pi05Config` as plain data."""
         return spec.to_plain(self.config)
 
-    def freeze_trunk(self) -> None:
-        """Freeze all but the action expert, its projections and the noise head."""
-        self.trunk_frozen = True
-        for part in (self.network.vision, self.network.projector, self.network.embed):
-            part.requires_grad_(False)
-        self.network.prefix.requires_grad_(False)
+    def trunk(self) -> tuple[nn.Module, ...]:
+        """Return all but the action expert, its projections and the noise head."""
+        network = self.network
+        stem = () if network.stem is None else (network.stem,)
+        return *stem, network.vision, network.projector, network.embed, network.prefix
+
+    def stem(self) -> Stem | None:
+        """Return the convolutions in front of SigLIP, if there are any."""
+        return self.network.stem
 
     @torch.no_grad()
     def encode(self, observation: Observation) -> Features:
@@ -129,14 +133,15 @@ class Pi05Policy(Policy):
 
     def sft_loss(self, features: Features, actions: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Flow matching on the scaled chunk, over moving dimensions; see `tail_weight`."""
-        target = self._scaled(actions)
+        draws = self.config.draws
+        target = self._scaled(actions).repeat_interleave(draws, 0)
         noise = torch.randn_like(target)
         t = sample_times(len(target)).to(target.device)
-        predicted, _ = self.flow(features)(mixed(target, noise, t), t)
+        predicted, _ = self.flow(features, draws)(mixed(target, noise, t), t)
         return flow_matching(
             predicted[..., :ACTION_DIM],
             (noise - target)[..., :ACTION_DIM],
-            mask.to(target.device),
+            mask.to(target.device).repeat_interleave(draws, 0),
             self.active[:ACTION_DIM],
             self.contract.executed_steps,
             self.config.tail_weight,
@@ -237,14 +242,18 @@ class Pi05Policy(Policy):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.trunk_frozen):
             return self.network.remember(pixels, present, tokens, token_mask)
 
-    def flow(self, features: Features) -> Any:
-        """Return the flow of these observations: (x, t) to velocity and expert features.
+    def flow(self, features: Features, times: int = 1) -> Any:
+        """Return the flow of these observations, each `times` times over.
 
+        It maps (x, t) to velocity and expert features.
         Dimensions that never move, and padding, follow the exact flow to their known target 0:
         v = x / t. The network sees them as in its pre-training, and need not learn them.
         """
         memory, state = self._memory(features), features.get("state")
         state = None if state is None else state.to(self.active.device)
+        if times > 1:
+            memory = memory.repeated(times)
+            state = None if state is None else state.repeat_interleave(times, 0)
 
         def flow(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
             v, hidden = self._velocity(memory, x, t, state)
