@@ -90,6 +90,25 @@ def test_beta_reaches_the_parameters_by_gradient_and_after_a_step():
     assert not torch.equal(without["head.4.bias"], with_beta["head.4.bias"])
 
 
+@pytest.mark.parametrize("accumulate", [3, 1000])
+def test_accumulated_passes_make_one_large_step(accumulate):
+    """Also with samples that end early, and with more passes than samples."""
+    ends = []
+    for passes in (1, accumulate):
+        policy = make_policy()
+        chunks, demos = make_chunks(policy), make_demonstrations(policy, 0.5)
+        demos.mask[::3, 1:] = False
+        optimizer = torch.optim.SGD([p for p in policy.parameters() if p.requires_grad], lr=0.01)
+        config = replace(CONFIG, epochs=1, accumulate=passes)
+        generator = torch.Generator().manual_seed(0)
+        measured = update_policy(policy, optimizer, chunks, [demos], config, generator)
+        ends.append((policy.state_dict(), measured))
+    (once, measured_once), (spread, measured_spread) = ends
+    assert measured_spread == pytest.approx(measured_once, rel=1e-3, abs=1e-5)
+    for name, tensor in once.items():
+        torch.testing.assert_close(spread[name], tensor, rtol=1e-4, atol=1e-6)
+
+
 def test_beta_pulls_towards_the_demonstrations():
     policy = make_policy()
     demos = make_demonstrations(policy, 5.0)

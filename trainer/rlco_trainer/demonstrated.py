@@ -45,6 +45,11 @@ class Demonstrated:
         """Return the named terms of the supervised loss on `rows`."""
         return policy.sft_loss(rows_of(self.features, rows), self.actions[rows], self.mask[rows])
 
+    def share(self, part: Tensor, rows: Tensor, executed_steps: int) -> float:
+        """Return how much of the loss's mean over `rows` is that of `part`, by executed steps."""
+        counted = self.mask[rows, :executed_steps].sum()
+        return float(self.mask[part, :executed_steps].sum() / counted.clamp(min=1))
+
     def draw(self, size: int, generator: torch.Generator) -> Tensor:
         """Return `size` random rows."""
         return torch.randint(0, len(self.actions), (size,), generator=generator)

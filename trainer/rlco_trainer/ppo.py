@@ -55,10 +55,19 @@ class PpoConfig:
     """How far the critic's predictions may move in an iteration at no cost; 0: any distance."""
     sft_minibatch: int = 128
     """Demonstration samples a gradient step."""
+    accumulate: int = 1
+    """Forward passes that a gradient step's samples are spread over: less memory, the same step."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        for name in ("epochs", "minibatch", "critic_epochs", "critic_hidden", "sft_minibatch"):
+        for name in (
+            "epochs",
+            "minibatch",
+            "critic_epochs",
+            "critic_hidden",
+            "sft_minibatch",
+            "accumulate",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("learning_rate", "clip", "kl_stop", "grad_clip", "critic_learning_rate"):
@@ -100,18 +109,12 @@ def update_policy(
     for _ in range(config.epochs):
         order = torch.randperm(len(chunks.advantage), generator=generator)
         for rows in order.split(config.minibatch):
-            with context():
-                terms = rl_terms(policy, chunks, rows, config)
-                loss = config.rl_weight * terms["loss"] - config.entropy_weight * terms["entropy"]
-                for demos in demonstrated:
-                    sft = demos.loss(policy, demos.draw(config.sft_minibatch, generator))["loss"]
-                    loss = loss + demos.weight * sft
+            drawn = [demos.draw(config.sft_minibatch, generator) for demos in demonstrated]
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            history.append(_accumulate(policy, chunks, rows, demonstrated, drawn, config, context))
             nn.utils.clip_grad_norm_(parameters, config.grad_clip)
             optimizer.step()
             steps += 1
-            history.append({name: float(value.detach()) for name, value in terms.items()})
         epoch = history[-max(1, len(order.split(config.minibatch))) :]
         stopped = float(np.mean([row["kl"] for row in epoch])) > config.kl_stop
         if stopped:
@@ -122,6 +125,42 @@ def update_policy(
     measured["ppo/last_kl"] = history[-1]["kl"]
     measured["ppo/steps"] = float(steps)
     measured["ppo/stopped_by_kl"] = float(stopped)
+    return measured
+
+
+def _accumulate(
+    policy: Policy,
+    chunks: Chunks,
+    rows: Tensor,
+    demonstrated: Sequence[Demonstrated],
+    drawn: Sequence[Tensor],
+    config: PpoConfig,
+    context: Callable[[], AbstractContextManager[Any]],
+) -> dict[str, float]:
+    """Add the gradient of one step's loss, over `config.accumulate` passes; return the RL terms.
+
+    A pass counts by its share of what each term is a mean over, so that the sum is the gradient of
+    one large pass. A flow draws its noise for each pass, and is equal to it on average.
+    """
+    measured: dict[str, float] = {}
+    for turn in range(config.accumulate):
+        part = rows[turn :: config.accumulate]
+        loss = torch.zeros(())
+        with context():
+            if len(part) > 0:
+                share = len(part) / len(rows)
+                terms = rl_terms(policy, chunks, part, config)
+                rl = config.rl_weight * terms["loss"] - config.entropy_weight * terms["entropy"]
+                loss = share * rl
+                for name, value in terms.items():
+                    measured[name] = measured.get(name, 0.0) + share * float(value.detach())
+            for demos, chosen in zip(demonstrated, drawn, strict=True):
+                some = chosen[turn :: config.accumulate]
+                if len(some) > 0:
+                    share = demos.share(some, chosen, policy.contract.executed_steps)
+                    loss = loss + demos.weight * share * demos.loss(policy, some)["loss"]
+        if loss.requires_grad:
+            loss.backward()
     return measured
 
 
@@ -139,18 +178,20 @@ def gradient_norms(
     config: PpoConfig,
     generator: torch.Generator,
 ) -> dict[str, float]:
-    """Measure what each term does to the parameters, on one minibatch before the first step.
+    """Measure what each term does to the parameters, on one forward pass before the first step.
 
     `gradient/<kind>_sft` is that of the supervised loss itself, `gradient/beta_sft` of all of them
     with their weights.
     """
     parameters = [p for p in policy.parameters() if p.requires_grad]
-    rows = torch.randperm(len(chunks.advantage), generator=generator)[: config.minibatch]
+    rows = torch.randperm(len(chunks.advantage), generator=generator)
+    rows = rows[: -(-config.minibatch // config.accumulate)]
     rl = _flat_gradient(rl_terms(policy, chunks, rows, config)["loss"], parameters)
     sft, loss = torch.zeros_like(rl), 0.0
     own: dict[str, float] = {}
     for demos in demonstrated:
-        term = demos.loss(policy, demos.draw(config.sft_minibatch, generator))["loss"]
+        drawn = demos.draw(-(-config.sft_minibatch // config.accumulate), generator)
+        term = demos.loss(policy, drawn)["loss"]
         gradient = _flat_gradient(term, parameters)
         sft += demos.weight * gradient
         loss += demos.weight * float(term.detach())

@@ -144,9 +144,10 @@ class Stage2Config:
 
     @property
     def step_samples(self) -> int:
-        """Return how many samples are in memory in one gradient step: chunks and demonstrations."""
+        """Return how many samples are in memory in one pass: chunks and demonstrations."""
         terms = sum(weight > 0 for weight in (self.beta, self.sim_beta))
-        return self.ppo.minibatch + terms * self.ppo.sft_minibatch
+        passes = self.ppo.accumulate
+        return -(-self.ppo.minibatch // passes) + terms * -(-self.ppo.sft_minibatch // passes)
 
     def extent(self, iteration: int) -> float:
         """Return the share of the start states' ranges that an iteration draws from."""
