@@ -157,15 +157,23 @@ class Engine:
             return self._devices[name]
 
     def _run(self, queue: JobQueue) -> None:
-        while (jobs := queue.take()) is not None:
-            try:
-                self._answer(jobs)
-            except Exception as error:  # a defect here must not end the thread
-                logger.exception("the inference thread failed")
-                for job in jobs:
-                    if not job.future.done():
-                        job.future.set_exception(error)
-            queue.answered(jobs)
+        while self._answer_next(queue):
+            pass
+
+    def _answer_next(self, queue: JobQueue) -> bool:
+        """Answer one batch, and keep nothing of it; False once the queue is closed and empty."""
+        jobs = queue.take()
+        if jobs is None:
+            return False
+        try:
+            self._answer(jobs)
+        except Exception as error:  # a defect here must not end the thread
+            logger.exception("the inference thread failed")
+            for job in jobs:
+                if not job.future.done():
+                    job.future.set_exception(error)
+        queue.answered(jobs)
+        return True
 
     def _answer(self, jobs: list[Job]) -> None:
         """Settle the future of every job."""

@@ -306,30 +306,38 @@ class Question:
         A client that passed its deadline has newer observations, which must not wait for this one.
         """
         if self._open:
+            queued = self._queued
             self._close(CLIENT_GONE)
-            if self._queued is not None:
-                self._queued.cancel()
+            if queued is not None:
+                queued.cancel()
 
-    def _settled(self, _: Future[Answer]) -> None:
+    def _settled(self, queued: Future[Answer]) -> None:
         """Go on on the event loop; called from the inference thread."""
         if self._open and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._finish, context=self._context)
+            self._loop.call_soon_threadsafe(self._finish, queued, context=self._context)
 
-    def _finish(self) -> None:
+    def _finish(self, queued: Future[Answer]) -> None:
         if not self._open:
             return
-        assert self._queued is not None
+        done = self._done
         result: Reply | Exception
         try:
-            result = self._gateway.reply(self, self._queued.result())
+            result = self._gateway.reply(self, queued.result())
         except Exception as error:
             result = error
         self._close("ok" if isinstance(result, Reply) else _outcome(result))
-        self._done(result)
+        done(result)
 
     def _close(self, outcome: str) -> None:
         self._open = False
         self._gateway.note(self, outcome)
+        # Both refer to this question in turn; its images would stay until a garbage collection.
+        self._queued = None
+        self._done = _ignore
+
+
+def _ignore(_: Reply | Exception) -> None:
+    """Tell nobody."""
 
 
 def _outcome(error: Exception) -> str:

@@ -25,6 +25,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
 from websockets.sync.client import ClientConnection, connect
+from websockets.utils import apply_mask
 
 FAR_S = 1e6
 """A deadline on the monotonic clock that no test reaches."""
@@ -72,6 +73,19 @@ def test_headers_are_those_of_websockets(size: int, mask: bytes) -> None:
     assert header[: len(header) - len(mask)] == theirs[: len(header) - len(mask)]
     assert frames.read_header(header) == (frames.WHOLE_BINARY, mask, size, len(header))
     assert all(frames.read_header(header[:end]) is None for end in range(len(header)))
+
+
+@given(
+    st.lists(st.binary(max_size=40)),
+    st.sampled_from([0, 100, 200, 70_000]),
+    st.binary(min_size=4, max_size=4),
+)
+def test_masked_frames_are_those_of_websockets(parts: list[bytes], more: int, mask: bytes) -> None:
+    parts = [*parts, bytes(more)]
+    frame = bytes(frames.masked_frame(parts, mask))
+    payload = b"".join(parts)
+    header = frames.write_header(frames.WHOLE_BINARY, len(payload), mask)
+    assert frame == header + apply_mask(payload, mask)
 
 
 @given(st.integers(0, 3 * arrays.MIN_PART_BYTES), st.text(max_size=10))

@@ -20,14 +20,11 @@ from rlco_policy_server.wire.frames import (
     MASK_BYTES,
     WHOLE_BINARY,
     Header,
-    Payload,
     Splitter,
-    write_header,
+    masked_frame,
 )
 
 READ_BYTES = 64 * 1024
-MSG_MORE = getattr(socket, "MSG_MORE", 0)
-"""More follows at once: the two halves of a frame share a packet, where the system can do that."""
 
 
 class ConnectionLostError(OSError):
@@ -75,13 +72,11 @@ class StreamConnection:
         self._head = b""
         """The incomplete response to the handshake."""
         self._splitter = Splitter(_is_reply)
-        self._more = MSG_MORE
         self._protocol = ClientProtocol(uri, max_size=MAX_MESSAGE_BYTES)
         self._socket = socket.create_connection((uri.host, uri.port), self._left_s(deadline))
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if uri.secure:
-                self._more = 0  # TLS takes no flags
                 context = ssl.create_default_context()
                 self._socket = context.wrap_socket(self._socket, server_hostname=uri.host)
             request = self._protocol.connect()
@@ -102,14 +97,7 @@ class StreamConnection:
             self._protocol.send_text(frame.encode())
             self._flush(deadline)
             return
-        mask = secrets.token_bytes(MASK_BYTES)
-        payload = Payload(sum(map(len, frame)), mask)
-        for part in frame:
-            payload.take(memoryview(part))
-        assert payload.whole is not None
-        header = write_header(WHOLE_BINARY, len(payload.whole), mask)
-        self._send_all(header, deadline, flags=self._more)
-        self._send_all(payload.whole, deadline)
+        self._send_all(masked_frame(frame, secrets.token_bytes(MASK_BYTES)), deadline)
 
     def receive(self, *, deadline: float) -> str | bytes:
         """Return the next frame.
@@ -147,10 +135,10 @@ class StreamConnection:
             if data:
                 self._send_all(data, deadline)
 
-    def _send_all(self, data: bytes | memoryview, deadline: float, *, flags: int = 0) -> None:
+    def _send_all(self, data: bytes | memoryview, deadline: float) -> None:
         self._socket.settimeout(self._left_s(deadline))
         try:
-            self._socket.sendall(data, flags)
+            self._socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise ConnectionLostError(str(error)) from error
 

@@ -32,6 +32,8 @@ Parts = Sequence[bytes | memoryview]
 """A message in parts, which follow each other."""
 MIN_PART_BYTES = 1 << 16
 """An array of so many bytes is a part of its own; msgpack writes its size in 4 bytes."""
+PACKER_BYTES = 4096
+"""What is packed besides the parts; msgpack would set a quarter of a megabyte aside each time."""
 MSGPACK_BIN_32 = 0xC6
 
 
@@ -100,25 +102,26 @@ def pack(message: dict[str, Any]) -> bytes:
 
 def pack_parts(message: dict[str, Any]) -> Parts:
     """Return the parts of the msgpack bytes; large arrays are not copied, but parts themselves."""
-    packer = msgpack.Packer(use_bin_type=True, autoreset=False)
+    packer = msgpack.Packer(use_bin_type=True, autoreset=False, buf_size=PACKER_BYTES)
     parts: list[bytes | memoryview] = []
-
-    def put(value: Any) -> None:
-        if isinstance(value, dict):
-            packer.pack_map_header(len(value))
-            for key, item in value.items():
-                packer.pack(key)
-                put(item)
-        elif isinstance(value, memoryview) and len(value) >= MIN_PART_BYTES:
-            parts.append(packer.bytes() + struct.pack("!BI", MSGPACK_BIN_32, len(value)))
-            parts.append(value)
-            packer.reset()
-        else:
-            packer.pack(value)
-
-    put(message)
+    _put(message, packer, parts)
     parts.append(packer.bytes())
     return parts
+
+
+def _put(value: Any, packer: msgpack.Packer, parts: list[bytes | memoryview]) -> None:
+    """Append what `packer` holds to `parts` where a large array follows, and the array."""
+    if isinstance(value, dict):
+        packer.pack_map_header(len(value))
+        for key, item in value.items():
+            packer.pack(key)
+            _put(item, packer, parts)
+    elif isinstance(value, memoryview) and len(value) >= MIN_PART_BYTES:
+        parts.append(packer.bytes() + struct.pack("!BI", MSGPACK_BIN_32, len(value)))
+        parts.append(value)
+        packer.reset()
+    else:
+        packer.pack(value)
 
 
 def unpack(body: bytes | memoryview, *, what: str) -> dict[str, Any]:

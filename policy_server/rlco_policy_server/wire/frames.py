@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,8 @@ WHOLE_TEXT, WHOLE_BINARY = 0x81, 0x82
 """First byte of a frame that is a whole message, without extensions."""
 MASKED = 0x80
 MASK_BYTES = 4
+HEADER_ROOM = 16
+"""No header is longer."""
 
 
 class Header(NamedTuple):
@@ -52,17 +54,38 @@ def read_header(data: bytes | bytearray | memoryview) -> Header | None:
     return Header(first, bytes(data[at:end]), size, end) if len(data) >= end else None
 
 
+def masked_frame(parts: Sequence[bytes | memoryview], mask: bytes) -> memoryview:
+    """Return the whole binary frame of a message in parts, as clients send it."""
+    header = write_header(WHOLE_BINARY, sum(map(len, parts)), mask)
+    skipped = HEADER_ROOM - len(header)  # so that the payload can be masked in words
+    frame = bytearray().join((bytes(skipped), header, *parts))
+    _toggle(np.frombuffer(frame, np.uint8, offset=HEADER_ROOM), _words_of(mask))
+    return memoryview(frame)[skipped:]
+
+
+def _words_of(mask: bytes) -> NDArray[np.uint64]:
+    return np.frombuffer(mask * 2, np.uint64)
+
+
+def _toggle(data: NDArray[np.uint8], mask: NDArray[np.uint64]) -> None:
+    """Apply `mask`, or take it off; `data` begins at a multiple of 8 bytes of its payload."""
+    end = len(data) & ~7
+    words = data[:end].view(np.uint64)
+    words ^= mask
+    rest = data[end:]
+    rest ^= mask.view(np.uint8)[: len(rest)]
+
+
 class Payload:
-    """The payload of one frame; a mask is applied, or taken off, in place as the bytes come."""
+    """The payload of one frame that arrives; its mask is taken off in place as the bytes come."""
 
     def __init__(self, size: int, mask: bytes = b"") -> None:
         """Wait for `size` bytes; memory is only touched as they come."""
         self._bytes: NDArray[np.uint8] = np.empty(size, np.uint8)
         self._view = self._bytes.data
-        self._words: NDArray[np.uint64] = self._bytes[: size & ~7].view(np.uint64)
-        self._mask = np.frombuffer(mask * 2, np.uint64)
+        self._mask = _words_of(mask) if mask else None
         self._received = 0
-        self._clear_words = 0
+        self._clear = 0
 
     def take(self, data: memoryview) -> int:
         """Copy what belongs to this payload from `data`; return how many bytes that were."""
@@ -80,15 +103,10 @@ class Payload:
     def advance(self, count: int) -> None:
         """Note that the first `count` bytes of `room` were written."""
         end = self._received = self._received + count
-        if not len(self._mask):
-            return
-        words = self._words[self._clear_words : end >> 3]
-        np.bitwise_xor(words, self._mask, out=words)
-        self._clear_words = end >> 3
-        size = len(self._view)
-        if end == size and size & 7:
-            tail = self._bytes[size & ~7 :]
-            tail ^= self._mask.view(np.uint8)[: size & 7]
+        if self._mask is not None:
+            clear = end if end == len(self._view) else end & ~7
+            _toggle(self._bytes[self._clear : clear], self._mask)
+            self._clear = clear
 
     @property
     def whole(self) -> memoryview | None:
