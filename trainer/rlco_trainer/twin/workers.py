@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 256 * 1024**2
 EPISODES_PER_TASK = 4
+START_ATTEMPTS = 5
+START_TIMED_OUT = "timed out during startup"
+
+logger = logging.getLogger(__name__)
 
 
 class WorkerPool(Closing):
@@ -222,14 +226,23 @@ def _start_ray(ray: Any, workers: int, address: str | None) -> None:
     if address is not None:
         ray.init(address=address, logging_level=logging.ERROR)
         return
-    ray.init(
-        num_cpus=workers,
-        include_dashboard=False,
-        _node_ip_address=LOOPBACK,
-        object_store_memory=OBJECT_STORE_BYTES,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            ray.init(
+                num_cpus=workers,
+                include_dashboard=False,
+                _node_ip_address=LOOPBACK,
+                object_store_memory=OBJECT_STORE_BYTES,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
+        except Exception as error:  # Ray's own gives up after 30 s, and has no class of its own
+            ray.shutdown()
+            if START_TIMED_OUT not in str(error) or attempt == START_ATTEMPTS:
+                raise
+            logger.warning("Ray did not start in time on this busy machine; starting it again")
+        else:
+            return
 
 
 def _cause(error: BaseException) -> BaseException:
