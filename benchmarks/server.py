@@ -267,8 +267,8 @@ def measure_load(calls: int) -> list[Row]:
         checkpoint = Path(folder) / "checkpoint"
         write_untrained("compact", contract, checkpoint, seed=0)
         with (
-            server(serve_ours, checkpoint) as (url, _),
-            server(serve_openpi_pattern, checkpoint) as (openpi_url, _),
+            server(serve_ours, checkpoint) as (url, pid),
+            server(serve_openpi_pattern, checkpoint) as (openpi_url, openpi_pid),
             ExitStack() as stack,
         ):
             clients = [
@@ -279,17 +279,24 @@ def measure_load(calls: int) -> list[Row]:
             theirs = [ask_openpi(openpi_url, contract, seed) for seed in range(max(CLIENTS))]
             for count in CLIENTS:
                 times: tuple[list[Times], list[Times]] = ([], [])
+                used_s = [0.0, 0.0]
                 for call in (*ours[:count], *theirs[:count]):
                     call()
                 for _ in range(BLOCKS // 2):
-                    times[0].append(together(ours[:count], block_s))
-                    times[1].append(together(theirs[:count], block_s))
+                    for side, asks in enumerate((ours, theirs)):
+                        busy = pid if side == 0 else openpi_pid
+                        before_s = server_cpu_s(busy)
+                        times[side].append(together(asks[:count], block_s))
+                        used_s[side] += server_cpu_s(busy) - before_s
                 rates = [float(np.median([len(t) for t in side])) / block_s for side in times]
                 tails = [float(np.percentile(np.concatenate(side), 99)) for side in times]
-                n = sum(map(len, times[0]))
+                counts = [sum(map(len, side)) for side in times]
+                n = counts[0]
+                cpu = [1e3 * s / count for s, count in zip(used_s, counts, strict=True)]
                 name = f"compact, {count} clients: ours (batched) vs openpi's (one by one)"
                 rows.append(row(f"{name}, answers", *rates, "1/s", n, better="higher"))
                 rows.append(row(f"{name}, p99", *tails, "ms", n))
+                rows.append(row(f"{name}, processor time of the server", *cpu, "ms", n))
     return rows
 
 
@@ -300,7 +307,10 @@ def resident_mb(pid: int) -> float:
 
 
 def measure_memory(count: int) -> list[Row]:
-    """Compare the server's memory after `count` requests with that after the first thousand."""
+    """Compare the most memory of the server during `count` requests with that after a thousand.
+
+    It is sampled all along: what waits for Python's garbage collector rises and falls.
+    """
     contract = null_contract(2)
     with (
         server(serve_ours, 2) as (url, pid),
@@ -309,11 +319,13 @@ def measure_memory(count: int) -> list[Row]:
         call = ask(client)
         for _ in range(1000):
             call()
-        before = resident_mb(pid)
-        for _ in range(count):
+        first = most = resident_mb(pid)
+        for step in range(count):
             call()
-        name = f"resident memory of the server after {count} requests vs after the first 1000"
-        return [row(name, resident_mb(pid), before, "MB", count)]
+            if step % 1000 == 999:
+                most = max(most, resident_mb(pid))
+        name = f"most resident memory of the server in {count} requests vs after the first 1000"
+        return [row(name, most, first, "MB", count)]
 
 
 def main() -> None:
