@@ -68,20 +68,25 @@ def flow_matching(
     return {"loss": loss, "tail": tail.detach(), **_parts(error, weight)}
 
 
-def token_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
+def token_cross_entropy(
+    logits: Tensor, target: Tensor, weight: Tensor, spread: Tensor | None = None
+) -> dict[str, Tensor]:
     """Return the cross-entropy of action tokens, over those that are executed and move.
 
     Args:
         logits: `(B, N, V)`, N = horizon * 7 tokens, over the vocabulary.
         target: `(B, N) int64`, ids in that vocabulary.
         weight: `(B, N) bool`, the tokens that count.
+        spread: `(V, V)`, row t the distribution that stands for target t, in place of t alone
+            (HL-Gauss, arXiv 2403.03950, section 3).
 
     Returns:
         `loss` (with gradient) and the detached share of tokens that the argmax gets right,
         `accuracy`. Equation: negative log-likelihood, as in OpenVLA (arXiv 2406.09246, sec. 3.2).
     """
     share = weight.to(logits.dtype)
-    error = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
+    wanted = target.flatten() if spread is None else spread[target.flatten()]
+    error = F.cross_entropy(logits.flatten(0, 1), wanted, reduction="none")
     right = (logits.argmax(-1) == target).to(logits.dtype)
     return {
         "loss": _mean(error.view(target.shape), share),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from fakes.small_policies import CASES, contract_of, make, normalisation_of, token_config
 from hypothesis import given
 from hypothesis import strategies as st
 from rlco_trainer.losses import token_cross_entropy, token_log_prob
+from rlco_trainer.policies.openvla.policy import OpenVlaPolicy
 from rlco_trainer.policies.openvla.tokens import (
     action_ids,
     decode_actions,
     encode_actions,
+    neighbours,
     prompts,
 )
 
@@ -69,3 +72,24 @@ def test_log_prob_and_entropy_of_a_hand_worked_case():
     assert float(entropy) == pytest.approx(-sum(p * np.log(p) for p in one + two))
     log_prob, _ = token_log_prob(logits, tokens, torch.tensor([[False, True]]))
     assert float(log_prob) == pytest.approx(np.log(0.8))
+
+
+def test_neighbouring_bins_share_what_is_asked_for():
+    spread = neighbours(4.0, 1024, 1088)
+    torch.testing.assert_close(spread.sum(1), torch.ones(1088))
+    assert torch.equal(spread[:768, :768], torch.eye(768))
+    row = spread[900]
+    assert int(row.argmax()) == 900
+    deviation = (row * (torch.arange(1088) - 900).square()).sum().sqrt()
+    assert float(deviation) == pytest.approx(4.0, rel=1e-3)
+
+
+def test_the_median_bin_is_chosen_where_asked_for():
+    contract = contract_of()
+    config = token_config(CASES["openvla"], decision="median")
+    policy = OpenVlaPolicy(contract, normalisation_of(contract), config)
+    shares = torch.full((2, 256), 1e-9)
+    shares[0, [10, 11, 200]] = torch.tensor([0.3, 0.3, 0.4])
+    shares[1, [0, 255]] = torch.tensor([0.4, 0.6])
+    assert policy._decided(shares.log()).tolist() == [11, 255]
+    assert make("openvla")._decided(shares.log()).tolist() == [200, 255]

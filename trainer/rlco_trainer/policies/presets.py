@@ -86,6 +86,7 @@ def _openvla_tiny() -> OpenVlaConfig:
         vocabulary=1024,
         empty_token=767,
         decision="median",
+        neighbour_bins=4.0,
         max_tokens=32,
     )
 

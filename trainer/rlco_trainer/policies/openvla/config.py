@@ -103,6 +103,10 @@ class OpenVlaConfig:
     decision: Literal["likeliest", "median"] = "likeliest"
     """The token that deployment takes: the likeliest, as published, or the median of the action's
     distribution, which is steadier where few demonstrations leave 256 bins ragged."""
+    neighbour_bins: float = 0.0
+    """Standard deviation, in bins, of the Gaussian over neighbouring tokens that the supervised
+    loss asks for; 0 as published: the demonstrated token alone. Few demonstrations leave most
+    tokens unseen, and this tells the network which are alike."""
     still_std: float = ACTION_STD_FLOOR
     """An action dimension whose demonstrated std (m, rad or opening) is not above never moves; its
     tokens are fixed."""
@@ -132,5 +136,7 @@ class OpenVlaConfig:
         check_stem(self.stem, self.dino.patch)
         if self.precision == "bfloat16" and self.lora.rank == 0:
             raise ValueError("precision bfloat16 needs adapters: set lora.rank, or keep float32")
-        if self.temperature <= 0 or self.still_std < 0 or self.max_tokens < 1:
-            raise ValueError("temperature and max_tokens must be positive, still_std not negative")
+        if self.temperature <= 0 or self.max_tokens < 1:
+            raise ValueError("temperature and max_tokens must be positive")
+        if min(self.still_std, self.neighbour_bins) < 0:
+            raise ValueError("still_std and neighbour_bins must not be negative")

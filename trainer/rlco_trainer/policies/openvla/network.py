@@ -41,6 +41,7 @@ class VlaNetwork(nn.Module):
             max_position_embeddings=4096,
             rms_norm_eps=1e-6,
             tie_word_embeddings=False,
+            initializer_range=config.llama.width**-0.5,  # the library's 0.02 suits 4096 channels
         )
         llama._attn_implementation = config.attention
         self.vision = FusedVision(

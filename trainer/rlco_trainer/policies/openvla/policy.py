@@ -24,6 +24,7 @@ from rlco_trainer.policies.openvla.tokens import (
     action_ids,
     decode_actions,
     encode_actions,
+    neighbours,
     prompts,
 )
 from rlco_trainer.policies.quantiles import QuantileScale
@@ -48,6 +49,7 @@ class OpenVlaPolicy(Policy):
     drawn: Tensor
     executed: Tensor
     still_tokens: Tensor
+    spread: Tensor | None
 
     def __init__(
         self, contract: Contract, normalisation: Normalisation, config: OpenVlaConfig
@@ -82,6 +84,9 @@ class OpenVlaPolicy(Policy):
             "executed", drawn & executed.repeat_interleave(ACTION_DIM), persistent=False
         )
         self.register_buffer("still_tokens", still.repeat(contract.horizon), persistent=False)
+        bins, rows = config.neighbour_bins, config.llama.rows
+        spread = neighbours(bins, config.vocabulary, rows) if bins > 0 else None
+        self.register_buffer("spread", spread, persistent=False)
         self._logits = torch.compile(self.network.logits) if config.compile else self.network.logits
 
     def architecture(self) -> dict[str, Any]:
@@ -115,7 +120,8 @@ class OpenVlaPolicy(Policy):
         device = self.drawn.device
         target = self._tokens_of(actions.to(device))
         weight = mask.to(device).repeat_interleave(ACTION_DIM, 1) & self.executed
-        return token_cross_entropy(self._sequence_logits(features, target), target, weight)
+        logits = self._sequence_logits(features, target)
+        return token_cross_entropy(logits, target, weight, self.spread)
 
     @torch.no_grad()
     def act(self, features: Features, generator: torch.Generator) -> Decision:

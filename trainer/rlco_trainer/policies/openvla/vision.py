@@ -114,6 +114,9 @@ class FusedVision(nn.Module):
         self.fc1 = nn.Linear(fused, 4 * fused)
         self.fc2 = nn.Linear(4 * fused, width)
         self.fc3 = nn.Linear(width, width)
+        for layer in (self.fc1, self.fc2, self.fc3):  # torch's default would shrink a picture to
+            nn.init.kaiming_normal_(layer.weight)  # a tenth of the biases, and hide it
+            nn.init.zeros_(layer.bias)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
