@@ -10,18 +10,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from rlco_datasets.contract import Contract
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidHandshake,
-    InvalidMessage,
-    InvalidStatus,
-    InvalidURI,
-)
 
+from rlco_policy_server.client.async_connection import AsyncStreamConnection
 from rlco_policy_server.client.exchange import Exchange, Inference
+from rlco_policy_server.client.protocol import ConnectionLostError
 from rlco_policy_server.wire import stream
-from rlco_policy_server.wire.arrays import MAX_MESSAGE_BYTES, Parts
+from rlco_policy_server.wire.arrays import Parts
 from rlco_policy_server.wire.metadata import ServerMetadata
 from rlco_policy_server.wire.v1 import Reply
 
@@ -58,7 +52,7 @@ class AsyncPolicyClient:
             api_key=api_key,
             jpeg_quality=jpeg_quality,
         )
-        self._connection: ClientConnection | None = None
+        self._connection: AsyncStreamConnection | None = None
         self._turn = asyncio.Lock()
 
     async def metadata(self) -> ServerMetadata:
@@ -123,62 +117,30 @@ class AsyncPolicyClient:
 
     async def _call(self, frame: MakeFrame) -> str | bytes:
         """Return the answer to `frame(seconds left)`, complete before the deadline."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._exchange.timeout_s
-        try:
+        deadline = asyncio.get_running_loop().time() + self._exchange.timeout_s
+        with self._exchange.named_errors():
             async with asyncio.timeout_at(deadline), self._turn:
                 fresh = self._connection is None
                 try:
                     return await self._ask(frame, deadline)
-                except ConnectionClosed:
+                except ConnectionLostError:
                     if fresh:
                         raise
-                    await self.close()
-                    return await self._ask(frame, deadline)
-        except TimeoutError as error:
-            await self._abandon()  # with the connection, whatever the server still sends
-            raise self._exchange.late() from error
-        except asyncio.CancelledError:
-            await self._abandon()
-            raise
-        except InvalidStatus as error:
-            status, body = error.response.status_code, bytes(error.response.body or b"")
-            raise self._exchange.rejected(status, body) from error
-        except (
-            OSError,
-            ConnectionClosed,
-            InvalidHandshake,
-            InvalidMessage,
-            InvalidURI,
-            UnicodeError,
-        ) as error:
-            await self._abandon()
-            raise self._exchange.unavailable(error) from error
+                    return await self._ask(frame, deadline)  # as `PolicyClient` does
 
     async def _ask(self, frame: MakeFrame, deadline: float) -> str | bytes:
-        if self._connection is None:
-            connection = await connect(
-                self._exchange.stream_url,
-                additional_headers=self._exchange.headers,
-                compression=None,
-                max_size=MAX_MESSAGE_BYTES,
-                proxy=None,
-                open_timeout=None,
-                close_timeout=1.0,
-            )
-            try:
-                self._exchange.opened(await connection.recv())
-            except BaseException:
-                connection.transport.abort()
-                raise
-            self._connection = connection
-        question = frame(deadline - asyncio.get_running_loop().time())
-        if question is None:
-            return ""
-        await self._connection.send(question if isinstance(question, str) else b"".join(question))
-        return await self._connection.recv()
-
-    async def _abandon(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.transport.abort()
+        try:
+            if self._connection is None:
+                url, headers = self._exchange.stream_url, self._exchange.headers
+                self._connection = await AsyncStreamConnection.open(url, headers)
+                self._exchange.opened(await self._connection.receive())
+            question = frame(deadline - asyncio.get_running_loop().time())
+            if question is None:
+                return ""
+            await self._connection.send(question)
+            return await self._connection.receive()
+        except BaseException:  # with the connection, whatever the server still sends
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.abort()
+            raise

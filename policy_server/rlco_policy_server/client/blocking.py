@@ -10,14 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rlco_datasets.closing import Closing
 from rlco_datasets.contract import Contract
-from websockets.exceptions import InvalidURI
 
-from rlco_policy_server.client.connection import (
-    ConnectionLostError,
-    HandshakeError,
-    StreamConnection,
-)
+from rlco_policy_server.client.connection import StreamConnection
 from rlco_policy_server.client.exchange import Exchange, Inference
+from rlco_policy_server.client.protocol import ConnectionLostError
 from rlco_policy_server.wire import stream
 from rlco_policy_server.wire.arrays import Parts
 from rlco_policy_server.wire.metadata import ServerMetadata
@@ -156,7 +152,7 @@ class PolicyClient(Closing):
         """Return the answer to `frame(deadline)`, complete before the deadline."""
         deadline = self._clock() + self.timeout_s
         fresh = self._connection is None
-        try:
+        with self._exchange.named_errors():
             try:
                 return self._ask(frame, deadline)
             except ConnectionLostError:
@@ -164,33 +160,21 @@ class PolicyClient(Closing):
                     raise
                 # The server or the network closed the idle connection: an observation that nobody
                 # answered may be asked again.
-                self.close()
                 return self._ask(frame, deadline)
-        except TimeoutError as error:
-            self.close()  # with it, whatever the server still sends
-            raise self._exchange.late() from error
-        except HandshakeError as error:
-            raise self._exchange.rejected(error.status, error.body) from error
-        except (OSError, InvalidURI, UnicodeError) as error:
-            self.close()
-            raise self._exchange.unavailable(error) from error
 
     def _ask(self, frame: MakeFrame, deadline: float) -> str | bytes:
-        if self._connection is None:
-            connection = StreamConnection(
-                self._exchange.stream_url,
-                self._exchange.headers,
-                deadline=deadline,
-                clock=self._clock,
-            )
-            try:
-                self._exchange.opened(connection.receive(deadline=deadline))
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
-        question = frame(deadline)
-        if question is None:
-            return ""
-        self._connection.send(question, deadline=deadline)
-        return self._connection.receive(deadline=deadline)
+        try:
+            if self._connection is None:
+                url, headers = self._exchange.stream_url, self._exchange.headers
+                self._connection = StreamConnection(
+                    url, headers, deadline=deadline, clock=self._clock
+                )
+                self._exchange.opened(self._connection.receive(deadline=deadline))
+            question = frame(deadline)
+            if question is None:
+                return ""
+            self._connection.send(question, deadline=deadline)
+            return self._connection.receive(deadline=deadline)
+        except BaseException:  # with the connection, whatever the server still sends
+            self.close()
+            raise

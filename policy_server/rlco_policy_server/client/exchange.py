@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,12 +18,14 @@ from rlco_datasets.contract import (
     ContractMismatchError,
     require_same_contract,
 )
+from websockets.exceptions import InvalidURI
 
 from rlco_policy_server.client.errors import (
     ServerReplyError,
     ServerTimeoutError,
     ServerUnavailableError,
 )
+from rlco_policy_server.client.protocol import HandshakeError
 from rlco_policy_server.wire import stream, v1
 from rlco_policy_server.wire.arrays import Parts, WireError
 from rlco_policy_server.wire.metadata import ServerMetadata
@@ -210,6 +213,18 @@ class Exchange:
                 f"an answer of policy {reply.policy_id!r}, at connect it was {served.policy_id!r}"
             )
         return ""
+
+    @contextmanager
+    def named_errors(self) -> Iterator[None]:
+        """Turn what a connection raises into the client's own errors."""
+        try:
+            yield
+        except TimeoutError as error:
+            raise self.late() from error
+        except HandshakeError as error:
+            raise self.rejected(error.status, error.body) from error
+        except (OSError, InvalidURI, UnicodeError) as error:
+            raise self.unavailable(error) from error
 
     def unavailable(self, error: Exception) -> ServerUnavailableError:
         """Return the error for a server that cannot be reached."""
