@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from rlco_datasets import spec
 
 from rlco_calibration import box_depth, box_pixels, drawer, marked_states, scene_pictures
+from rlco_calibration.box_depth import DepthBox
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.estimate import interval
 from rlco_calibration.marked_states import Marks, MeasuredStates
 from rlco_calibration.objects import (
-    Clicks,
     ObjectCapture,
     ObjectFolder,
+    Pixel,
     SizeEstimate,
     Tag,
     combined,
@@ -27,6 +30,8 @@ from rlco_calibration.twin import Twin, TwinError
 
 Array = NDArray[np.float64]
 Say = Callable[[str], None]
+View = TypeVar("View")
+Found = TypeVar("Found")
 
 
 def scene_view(folder: Path, camera: str, twin: Twin) -> SceneView:
@@ -134,19 +139,17 @@ def _by_clicks(
     say: Say,
     marked: dict[str, list[Array]],
 ) -> list[SizeEstimate]:
-    usable: dict[str, tuple[SceneView, Clicks, float]] = {}
-    for label, capture in captures.items():
-        if capture.clicks is None:
-            continue
-        one = {label: (scene_view(folder, capture.camera, twin), capture.clicks, capture.yaw_rad)}
-        given = np.array([*capture.clicks.table, *capture.clicks.top])
-        try:
-            _, single = box_pixels.box_sizes(name, one)
-        except CalibrationError as error:
-            say(f"left out: {error}")
-            continue
-        marked[label] = [given, given + single[label].errors_px]
-        usable |= one
+    views = {
+        label: (scene_view(folder, capture.camera, twin), capture.clicks, capture.yaw_rad)
+        for label, capture in captures.items()
+        if capture.clicks is not None
+    }
+    alone = _each_alone(views, partial(box_pixels.box_sizes, name), say)
+    for label, (_, fits) in alone.items():
+        clicks = views[label][1]
+        given = np.array([*clicks.table, *clicks.top])
+        marked[label] = [given, given + fits[label].errors_px]
+    usable = {label: views[label] for label in alone}
     return box_pixels.box_sizes(name, usable)[0] if usable else []
 
 
@@ -158,11 +161,10 @@ def _by_tag(
     captures: Mapping[str, ObjectCapture],
     say: Say,
 ) -> list[SizeEstimate]:
-    usable: dict[str, tuple[SceneView, Tag, Array]] = {}
+    views: dict[str, tuple[SceneView, Tag, Array]] = {}
     for label, capture in captures.items():
         if capture.tag is None:
             continue
-        view = scene_view(folder, capture.camera, twin)
         corners = box_pixels.tag_corners(frames.frame(label), capture.tag)
         if corners is None:
             say(
@@ -170,13 +172,9 @@ def _by_tag(
                 "not seen. Is it whole in the frame, with a white rim?"
             )
             continue
-        one = {label: (view, capture.tag, corners)}
-        try:
-            box_pixels.tag_height(name, one)
-        except CalibrationError as error:
-            say(f"left out: {error}")
-            continue
-        usable |= one
+        views[label] = (scene_view(folder, capture.camera, twin), capture.tag, corners)
+    alone = _each_alone(views, partial(box_pixels.tag_height, name), say)
+    usable = {label: views[label] for label in alone}
     return box_pixels.tag_height(name, usable) if usable else []
 
 
@@ -188,17 +186,36 @@ def _by_depth(
     captures: Mapping[str, ObjectCapture],
     say: Say,
 ) -> list[SizeEstimate]:
-    boxes = []
-    for label, capture in captures.items():
-        if capture.depth is None:
-            continue
-        view = scene_view(folder, capture.camera, twin)
-        depth, pixel = frames.depth_mm(label), capture.depth.pixel
+    views = {
+        label: (
+            scene_view(folder, capture.camera, twin),
+            frames.depth_mm(label),
+            capture.depth.pixel,
+            capture.yaw_rad,
+        )
+        for label, capture in captures.items()
+        if capture.depth is not None
+    }
+
+    def measure(one: dict[str, tuple[SceneView, NDArray[np.uint16], Pixel, float]]) -> DepthBox:
+        ((label, view),) = one.items()
+        return box_depth.box_in_depth(label, *view)
+
+    boxes = _each_alone(views, measure, say)
+    return box_depth.estimates(name, list(boxes.values())) if boxes else []
+
+
+def _each_alone(
+    views: Mapping[str, View], measure: Callable[[dict[str, View]], Found], say: Say
+) -> dict[str, Found]:
+    """Measure each picture by itself; one that cannot be used is named and left out."""
+    found: dict[str, Found] = {}
+    for label, view in views.items():
         try:
-            boxes.append(box_depth.box_in_depth(label, view, depth, pixel, capture.yaw_rad))
+            found[label] = measure({label: view})
         except CalibrationError as error:
             say(f"left out: {error}")
-    return box_depth.estimates(name, boxes) if boxes else []
+    return found
 
 
 def drawers(folder: Path, twin: Twin) -> Quantities:
