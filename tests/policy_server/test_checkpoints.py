@@ -155,7 +155,7 @@ def test_a_flow_policy_continues_what_is_under_way(tmp_path: Path, contract: Con
     error, before = (
         np.abs(chunk[:2, [0, 6]] - running[:2, [0, 6]]).mean() for chunk in (continued, fresh)
     )
-    assert error < 0.5 * before  # untrained: steered towards what is under way, not equal to it
+    assert error < 0.7 * before  # untrained: steered towards what is under way, not equal to it
     (metadata,) = PolicySet([served]).metadata()
     assert metadata.real_time_chunking
     (metadata,) = PolicySet([served], blind=True).metadata()
