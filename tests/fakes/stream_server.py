@@ -41,12 +41,12 @@ class StreamServer:
     def stop(self) -> None:
         if self._server is None:
             return
-        self._server.shutdown()
-        self._server = None
-        for connection in self._connections:
+        for connection in self._connections:  # first, or the server waits for their goodbyes
             with contextlib.suppress(OSError):  # the client may have hung up before
                 connection.socket.shutdown(socket.SHUT_RDWR)
         self._connections.clear()
+        self._server.shutdown()
+        self._server = None
 
     def _talk(self, connection: ServerConnection) -> None:
         self._connections.append(connection)
