@@ -127,12 +127,20 @@ def _of_record(capture: Capture, previous_ns: int) -> Trouble | None:
 
 
 def disagreement(
-    board: Board, names: Sequence[str], views: Sequence[View], lens: Lens, setup: Setup
+    board: Board,
+    names: Sequence[str],
+    views: Sequence[View],
+    lens: Lens,
+    setup: Setup,
+    *,
+    model: str,
 ) -> Trouble | None:
     """Return why views do not fit together, or None if they do.
 
     Poses given the wrong way round, a board of another size, and a camera or board that moved
-    between captures are told apart.
+    between captures are told apart. Where none of these is the case, views that fit together with
+    another lens of the distortion model `model` are in order: a few views that are hardly tilted
+    mistake the focal length, which the arm's poses then settle.
     """
     if len(views) < MIN_VIEWS:
         return None
@@ -161,15 +169,25 @@ def disagreement(
         )
     if together <= allowed:
         return None
-    return _moved(board, names, views, lens, setup, together)
+    moved = _moved(board, names, views, lens, setup, together)
+    if moved is not None:
+        return moved
+    with_lens, _ = _error(board, views, lens, setup, model)
+    if with_lens <= allowed:
+        return None
+    return Trouble(
+        name="disagreement",
+        message=f"the captures do not fit together ({with_lens:.2f} px). Is the board flat and "
+        "firmly held, and are pose and frame of the same moment?",
+    )
 
 
 def _error(
-    board: Board, views: Sequence[View], lens: Lens, setup: Setup
+    board: Board, views: Sequence[View], lens: Lens, setup: Setup, model: str | None = None
 ) -> tuple[float, tuple[Array, Array]]:
-    """Return the typical error (px) of the refined solution, and X and Y."""
+    """Return the typical error (px) of the refined X and Y, and these; `model` frees the lens."""
     starts = closed_form_poses(board, views, setup, lens)
-    problem = Problem(board, views, setup, lens, None)
+    problem = Problem(board, views, setup, lens, model)
 
     def cost(pair: tuple[Array, Array]) -> float:
         return float(np.median(np.abs(problem.residuals(*pair, lens.vector))))
@@ -202,7 +220,7 @@ def _moved(
     lens: Lens,
     setup: Setup,
     together: float,
-) -> Trouble:
+) -> Trouble | None:
     """Look for the capture from which on something else holds."""
     best = (np.inf, 0, 0.0, 0.0)
     for split in range(MIN_VIEWS // 2, len(views) - MIN_VIEWS // 2 + 1):
@@ -225,8 +243,4 @@ def _moved(
             "the captures of one side only.",
             captures=tuple(names[split:]),
         )
-    return Trouble(
-        name="disagreement",
-        message=f"the captures do not fit together ({together:.2f} px). Is the board flat and "
-        "firmly held, and are pose and frame of the same moment?",
-    )
+    return None

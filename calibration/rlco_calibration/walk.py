@@ -145,7 +145,9 @@ class Walk:
             self.result(f"lens_{session.camera}"),
         )
         setup: handeye.Setup = "eye_in_hand" if session.on_hand else "eye_to_hand"
-        wrong = disagreement(session.board, seen.names, seen.views, lens.lens, setup)
+        wrong = disagreement(
+            session.board, seen.names, seen.views, lens.lens, setup, model=LENS_MODEL
+        )
         if wrong is not None:
             raise CalibrationError(f"{path}: {wrong}")
         found = handeye.calibrate(

@@ -7,7 +7,7 @@ from fakes.synthetic_captures import SyntheticBench
 from rlco_calibration.captures import Capture, CaptureFolder, CaptureRecord, Session
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.handeye import View
-from rlco_calibration.problems import disagreement, examine
+from rlco_calibration.problems import _error, disagreement, examine
 from rlco_datasets.frames import inverse, pose_matrix
 from rlco_datasets.spec import SpecError
 
@@ -112,14 +112,28 @@ def test_millimetres_are_named():
         examine(board, [capture(0, frame_with(board), position=(500.0, 0.0, 300.0))])
 
 
-def judge(bench, views, setup=None):
+def judge(bench, views, setup=None, lens=None):
     names = [f"{i:06d}" for i in range(len(views))]
-    return disagreement(bench.board, names, views, bench.lens, setup or bench.setup)
+    setup, lens = setup or bench.setup, lens or bench.lens
+    return disagreement(bench.board, names, views, lens, setup, model="k1k2p1p2")
 
 
 def test_good_views_have_no_trouble():
     bench = SyntheticBench(seed=3)
     assert judge(bench, bench.views(14)) is None
+
+
+def test_good_views_through_a_mistaken_lens_have_no_trouble():
+    bench = SyntheticBench(seed=3)
+    mistaken = dataclasses.replace(bench.lens, fx=1.03 * bench.lens.fx, fy=1.03 * bench.lens.fy)
+    views = bench.views(14)
+    assert _error(bench.board, views, mistaken, bench.setup)[0] > 2.5 * 0.15
+    assert judge(bench, views, lens=mistaken) is None
+
+
+def test_poses_of_other_moments_than_the_frames_disagree():
+    bench = SyntheticBench(seed=3, pose_noise_m=0.01)
+    assert judge(bench, bench.views(14)).name == "disagreement"
 
 
 def test_poses_the_wrong_way_round_are_named():
