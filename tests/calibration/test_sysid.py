@@ -131,22 +131,36 @@ def test_one_recording_is_not_enough():
         sysid.fit_arm(TWIN, [recorded(0)], simulate, substep_s=SUBSTEP_S)
 
 
+FRICTION = sysid.Parameter(
+    name="objects.cube.friction",
+    fields=("objects.cube.friction", "table.friction"),
+    low=0.05,
+    high=1.5,
+)
+
+
+def pushed(seed, friction):
+    """A push of a cube with a friction."""
+    quantity = Quantity(name=FRICTION.name, value=friction, std=0.1, low=0.1, high=1.0, source="t")
+    return recorded(seed, twin=with_quantities(TRUE, Quantities(quantities=(quantity,))))
+
+
 def test_friction_is_found_on_both_surfaces():
     truth = 0.27
-    name = "objects.cube.friction"
-    slippery = with_quantities(
-        TRUE,
-        Quantities(
-            quantities=(
-                Quantity(name=name, value=truth, std=0.1, low=0.1, high=1.0, source="test"),
-            )
-        ),
-    )
-    parameter = sysid.Parameter(name=name, fields=(name, "table.friction"), low=0.05, high=1.5)
-    found = sysid.fit_friction(TRUE, parameter, [recorded(0, twin=slippery)], simulate)
-    assert [item.name for item in found.quantities] == list(parameter.fields)
-    assert found.quantities[0].value == pytest.approx(truth, rel=0.05)
+    found = sysid.fit_friction(TRUE, FRICTION, [pushed(0, truth)], simulate)
+    assert [item.name for item in found.quantities] == list(FRICTION.fields)
+    assert found.quantities[0].value == pytest.approx(truth, rel=0.02)
     assert found.quantities[0].low < truth < found.quantities[0].high
+
+
+def test_pushes_that_contradict_one_another_widen_the_interval_of_friction():
+    alike = sysid.fit_friction(TRUE, FRICTION, [pushed(i, 0.3) for i in range(3)], simulate)
+    apart = [pushed(0, 0.27), pushed(1, 0.3), pushed(2, 0.33)]
+    unlike = sysid.fit_friction(TRUE, FRICTION, apart, simulate)
+    widths = [item.quantities[0].high - item.quantities[0].low for item in (alike, unlike)]
+    assert widths[1] > 2 * widths[0]
+    assert unlike.quantities[0].low < 0.27
+    assert unlike.quantities[0].high > 0.33
 
 
 def test_recordings_come_back_as_they_were_kept(tmp_path):

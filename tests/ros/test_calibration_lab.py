@@ -4,11 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from rlco.lab import grade
+from rlco.lab import cli, grade, grading
 from rlco.lab.board_view import BoardView, drawn_mounts
 from rlco.lab.draw import draw_lab
 from rlco.lab.unmeasured import unmeasure
 from rlco_calibration.board import Board
+from rlco_calibration.errors import CalibrationError
 from rlco_calibration.lens import Lens, board_pose
 from rlco_calibration.results import CameraResult, Quantities, Quantity
 from rlco_calibration.twin import TwinError, demo_bench, load_twin
@@ -148,3 +149,21 @@ def test_the_training_side_refuses_an_unmeasured_lab(tmp_path):
     spec.save(unmeasure(draw_lab(TWIN, seed=1), seed=1), tmp_path / "hidden.yaml")
     with pytest.raises(TwinError, match="hidden"):
         load_twin(tmp_path / "hidden.yaml")
+
+
+def test_a_lab_that_is_refused_is_told_and_fails_the_others_keep_their_table(
+    tmp_path, monkeypatch, capsys
+):
+    def calibrate_and_grade(plan, seed, folder, say):
+        if seed == 2:
+            raise CalibrationError("the captures do not fit together")
+        return [grade.Mark(name="table height", error=0.1, inside=(True,))]
+
+    monkeypatch.setattr(grading, "calibrate_and_grade", calibrate_and_grade)
+    with pytest.raises(SystemExit) as stop:
+        cli.run(cli.Grade(out=tmp_path, labs=3))
+    assert stop.value.code == 1
+    told = capsys.readouterr().out
+    assert "2 hidden labs" in told
+    assert "lab 2 was refused: the captures do not fit together" in told
+    assert (tmp_path / "table.md").read_text() == told

@@ -9,6 +9,7 @@ from typing import Literal
 
 import tyro
 from rlco_calibration.board import Board
+from rlco_calibration.errors import CalibrationError
 from rlco_calibration.twin import demo_bench, load_twin
 from rlco_datasets import spec
 
@@ -69,7 +70,10 @@ class Grade:
     """How the lab is reached: in this process, or by its ROS topics."""
 
     def run(self) -> None:
-        """Calibrate, grade, print the table."""
+        """Calibrate, grade, print the table.
+
+        A lab that cannot be calibrated is told below the table, and fails the whole.
+        """
         from rlco.lab.grade import table
         from rlco.lab.grading import Grading, calibrate_and_grade
 
@@ -82,15 +86,19 @@ class Grade:
             workers=self.workers,
             over_ros=(self.twin, self.contract) if self.over == "ros" else None,
         )
-        results = []
+        results, refusals = [], []
         for seed in range(self.first_seed, self.first_seed + self.labs):
             print(f"lab {seed}", file=sys.stderr)
-            results.append(calibrate_and_grade(grading, seed, self.out / f"lab_{seed}", _say))
-        lines, passed = table(results)
-        text = "\n".join(lines)
+            try:
+                results.append(calibrate_and_grade(grading, seed, self.out / f"lab_{seed}", _say))
+            except CalibrationError as error:
+                refusals.append(f"lab {seed} was refused: {error}")
+                _say(refusals[-1])
+        lines, passed = table(results) if results else ([], False)
+        text = "\n".join([*lines, *(f"\n{refusal}" for refusal in refusals)])
         print(text)
         (self.out / "table.md").write_text(text + "\n", encoding="utf-8")
-        if not passed:
+        if refusals or not passed:
             raise SystemExit(1)
 
 
