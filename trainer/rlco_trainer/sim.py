@@ -27,7 +27,7 @@ class SimError(ValueError):
 
 
 def make_pool(twin: Twin, contract: Contract, task: str, *, workers: int, envs: int) -> BatchPool:
-    """Start `workers` processes with `envs` scenes each.
+    """Start `workers` processes with `envs` scenes each; one worker is this process.
 
     Raises:
         ContractMismatchError: if the twin was made for another contract.
@@ -36,9 +36,9 @@ def make_pool(twin: Twin, contract: Contract, task: str, *, workers: int, envs: 
     """
     _require(twin, contract, task)
     try:
-        from rlco_trainer.twin.workers import WorkerPool
+        from rlco_trainer.twin.workers import open_pool
 
-        return WorkerPool(twin, contract, task, workers=workers, scenes=envs)
+        return open_pool(twin, contract, task, workers=workers, scenes=envs)
     except ImportError as error:
         raise SimError(
             f"{error}; install the simulator: pip install 'rlco-trainer[sim]'"

@@ -2,10 +2,11 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from rlco_datasets.episode import check_episode
 from rlco_trainer.twin.demonstrations import DemonstrationError, demonstrate, generate
 from rlco_trainer.twin.scene import TwinScene
-from rlco_trainer.twin.workers import WorkerPool, parallel_demonstrations
+from rlco_trainer.twin.workers import WorkerPool, open_pool, parallel_demonstrations
 
 pytestmark = [pytest.mark.sim, pytest.mark.slow]
 
@@ -44,11 +45,32 @@ def test_what_a_worker_raises_is_raised_here_and_the_pool_goes_on(pool):
     assert pool.map(who, [(1,)])[0][2] == 1
 
 
+def threads_of(batch):
+    return torch.get_num_threads()
+
+
+def test_one_worker_is_this_process_with_one_thread_while_it_works(bench, contract):
+    torch.set_num_threads(2)
+    try:
+        with open_pool(bench, contract, "push_cube", workers=1, scenes=3) as alone:
+            assert len(alone) == 1
+            assert alone.map(who, [(7,)]) == [(os.getpid(), 3, 7)]
+            assert list(alone.imap(threads_of, [(), ()])) == [1, 1]
+            with pytest.raises(ValueError, match="2 arguments for 1 workers"):
+                alone.map(who, [(1,), (2,)])
+            with pytest.raises(ValueError, match="the worker's own words"):
+                alone.map(fail, [()])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_demonstrations_fit_the_contract_and_do_not_depend_on_the_processes(bench, contract):
     here = list(generate(bench, contract, "push_cube", 3, 8))
     there = list(parallel_demonstrations(bench, contract, "push_cube", 3, 8, workers=2))
-    assert len(here) == len(there) == 3
-    for one, other in zip(here, there, strict=True):
+    alone = list(parallel_demonstrations(bench, contract, "push_cube", 3, 8, workers=1))
+    assert len(here) == len(there) == len(alone) == 3
+    for one, other in [*zip(here, there, strict=True), *zip(here, alone, strict=True)]:
         check_episode(one, contract)
         assert one.metadata.outcome == "success"
         assert one.metadata.twin_id == bench.id

@@ -1,7 +1,8 @@
-"""Worker processes that each own a batch of scenes: Ray actors, here or on a cluster.
+"""Workers that each own a batch of scenes: Ray actors, here or on a cluster, or this process.
 
 SAPIEN's CPU physics and rendering use one core a process, so scenes are spread over processes; a
 process that renders takes seconds to start and half a gigabyte, so workers are few and live long.
+One worker alone needs no process of its own, and gives the same numbers without it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,11 +95,7 @@ class WorkerPool(Closing):
         Raises:
             ValueError: if there are more arguments than workers.
         """
-        if len(arguments) > len(self._actors):
-            raise ValueError(
-                f"{len(arguments)} arguments for {len(self._actors)} workers; deal the work out, "
-                "or use imap"
-            )
+        _require_enough(arguments, len(self._actors))
         return list(self.imap(function, arguments))
 
     def imap(
@@ -138,8 +136,88 @@ class WorkerPool(Closing):
                 self._ray.shutdown()
 
 
+class InProcess(Closing):
+    """A pool of one worker, in the calling process: starts at once, uses one core."""
+
+    def __init__(
+        self,
+        twin: Twin,
+        contract: Contract,
+        task: str,
+        *,
+        scenes: int,
+        images: ImageMode = "policy",
+        seed: int = 0,
+    ) -> None:
+        """Build the batch; the arguments are those of `WorkerPool`."""
+        self._worker = _Worker(twin, contract, task, scenes, images, seed, 0)
+
+    def __len__(self) -> int:
+        """Return 1."""
+        return 1
+
+    def map(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run `function(batch, *arguments[0])`, as `WorkerPool.map`.
+
+        Raises:
+            ValueError: if there is more than one.
+        """
+        _require_enough(arguments, 1)
+        return list(self.imap(function, arguments))
+
+    def imap(
+        self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]
+    ) -> Iterator[Any]:
+        """Yield the answers one after the other."""
+        for each in arguments:
+            with _one_thread():
+                answer = self._worker.call(function, *each)
+            yield answer
+
+    def close(self) -> None:
+        """Do nothing: the scenes end with the pool."""
+
+
+def open_pool(
+    twin: Twin,
+    contract: Contract,
+    task: str,
+    *,
+    workers: int,
+    scenes: int,
+    seed: int = 0,
+) -> WorkerPool | InProcess:
+    """Return a pool of Ray actors, or for one worker a pool in this process.
+
+    Raises:
+        ValueError: if `workers` or `scenes` is not positive.
+    """
+    if workers == 1:
+        return InProcess(twin, contract, task, scenes=scenes, seed=seed)
+    return WorkerPool(twin, contract, task, workers=workers, scenes=scenes, seed=seed)
+
+
+def _require_enough(arguments: Sequence[tuple[Any, ...]], workers: int) -> None:
+    if len(arguments) > workers:
+        raise ValueError(
+            f"{len(arguments)} arguments for {workers} workers; deal the work out, or use imap"
+        )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute as in a worker process, whose sums are those of one thread."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class _Worker:
-    """One process: single-threaded, with a batch of scenes for as long as it lives."""
+    """A batch of scenes for as long as it lives, in a process or a block of one thread."""
 
     def __init__(
         self,
@@ -153,11 +231,8 @@ class _Worker:
     ) -> None:
         """Build the batch."""
         os.environ.setdefault("LP_NUM_THREADS", "0")  # llvmpipe: draw in the calling thread
-        import torch
-
         from rlco_trainer.twin.batch import TwinBatch
 
-        torch.set_num_threads(1)
         self._batch = TwinBatch(
             twin, contract, task, scenes, images=images, seed=seed, number=number
         )
@@ -168,6 +243,9 @@ class _Worker:
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run a function on the batch."""
+        import torch
+
+        torch.set_num_threads(1)
         return function(self._batch, *arguments)
 
 
@@ -192,7 +270,7 @@ def parallel_demonstrations(
         range(start, min(start + EPISODES_PER_TASK, episodes))
         for start in range(0, episodes, EPISODES_PER_TASK)
     ]
-    with WorkerPool(twin, contract, task, workers=workers, scenes=1, seed=seed) as pool:
+    with open_pool(twin, contract, task, workers=workers, scenes=1, seed=seed) as pool:
         work = [(seed, part, noise, tuple(sources), randomise) for part in indices]
         for made in pool.imap(_demonstrate, work):
             yield from made
