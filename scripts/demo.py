@@ -142,9 +142,10 @@ def run_seed(demo: Demo, seed: int) -> Path:
             command(
                 *("rlco-train", "eval"),
                 checkpoint=path,
-                **twin,
+                twin=bench,
+                tasks=task,
                 **held_out,
-                json=sim_json(at, name),
+                out=at / sim_results(name),
             )
             for name, path in checkpoints.items()
         ),
@@ -181,9 +182,9 @@ def run_seed(demo: Demo, seed: int) -> Path:
     return at / "report.html"
 
 
-def sim_json(folder: Path, policy: str) -> Path:
-    """Return where the sim evaluation of a policy is kept."""
-    return folder / f"sim-{policy}.json"
+def sim_results(policy: str) -> Path:
+    """Return the folder of a policy's evaluation in the twin, within the run's."""
+    return Path(f"sim-{policy}")
 
 
 def run_trials(run: Run) -> None:
@@ -230,7 +231,8 @@ def report_inputs(run: Run) -> ReportInputs:
             Curve(label="rl-co", path="rl-co/metrics.jsonl", scalars=rl, group="Stage II"),
         ),
         simulations=tuple(
-            Simulation(label=name, path=sim_json(Path(), name).name) for name in POLICIES
+            Simulation(label=name, path=str(sim_results(name) / f"{run.demo.task}.json"))
+            for name in POLICIES
         ),
         artefacts=(
             Artefact(kind="twin", name="training twin", path=str(demo_bench())),

@@ -53,8 +53,9 @@ def main() -> int:
     policies = list(lab[0])
     twin = {
         policy: [
-            json.loads((folder / f"sim-{policy}.json").read_text())["success_rate"]
+            json.loads(path.read_text())["success_rate"]
             for folder in folders
+            for path in (folder / f"sim-{policy}").glob("*.json")  # a run has one task
         ]
         for policy in policies
     }

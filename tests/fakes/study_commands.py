@@ -28,7 +28,9 @@ from rlco_evaluation.records import TrialRecord
 from rlco_evaluation.schedule import schedule
 from rlco_evaluation.study import Study
 from rlco_policy_server import cli as serving
+from rlco_trainer.atomic import write_text
 from rlco_trainer.cli import parse
+from rlco_trainer.eval_command import Eval
 from rlco_trainer.studies import pipeline, steps
 from rlco_trainer.studies.places import Sizes
 
@@ -93,10 +95,12 @@ class FakeCommands:
             checkpoint.mkdir(parents=True)
             (checkpoint / "weights").write_text(given["--out"])
         elif words[:2] == ["rlco-train", "eval"]:
-            episodes = int(given["--episodes"])
-            rate = self.rate(Path(given["--checkpoint"]).parent.name, given["--task"])
-            found = {"successes": round(rate * episodes), "episodes": episodes}
-            Path(given["--json"]).write_text(json.dumps(found))
+            asked, run = parse(words[1:]), Path(given["--checkpoint"]).parent.name
+            assert isinstance(asked, Eval)
+            for task in asked.tasks:
+                successes = round(self.rate(run, task) * asked.episodes)
+                found = {"successes": successes, "episodes": asked.episodes}
+                write_text(asked.out / f"{task}.json", json.dumps(found))
         elif words[:2] == ["rlco-lab", "draw"]:
             labs.run(tyro.cli(labs.Draw, args=words[2:]))
         elif words[:2] == ["rlco-calibrate", "conditions"]:

@@ -321,8 +321,8 @@ class TestConditions:
         ]
         path = tmp_path / "conditions.yaml"
         path.write_text(yaml.safe_dump({"conditions": [spec.to_plain(c) for c in conditions]}))
-        assert read_conditions(path, "pick_and_place") == tuple(conditions[:2])
+        assert read_conditions([path], "pick_and_place") == tuple(conditions[:2])
         with pytest.raises(spec.SpecError, match="open_drawer"):
-            read_conditions(path, "open_drawer")
+            read_conditions([path], "open_drawer")
         with pytest.raises(spec.SpecError, match="no YAML file"):
-            read_conditions(tmp_path / "none.yaml", "push_cube")
+            read_conditions([path, tmp_path / "none.yaml"], "push_cube")

@@ -13,7 +13,7 @@ from fakes.toy_scenes import LocalPool, ToyBatch
 from rlco_calibration.twin import load_twin
 from rlco_datasets import spec
 from rlco_datasets.contract import franka_compact, franka_third_person
-from rlco_trainer import cli
+from rlco_trainer import cli, eval_command
 from rlco_trainer.checkpoint import load_policy
 from rlco_trainer.conditions import draw
 from rlco_trainer.untrained import write_untrained
@@ -29,7 +29,8 @@ def checkpoint(tmp_path) -> str:
 
 @pytest.fixture(autouse=True)
 def _toy_pool(monkeypatch):
-    monkeypatch.setattr(cli, "make_pool", lambda *_, **__: LocalPool([ToyBatch(4)]))
+    for module in (cli, eval_command):
+        monkeypatch.setattr(module, "make_pool", lambda *_, **__: LocalPool([ToyBatch(4)]))
 
 
 def fails(capsys, *args: str) -> str:
@@ -53,24 +54,62 @@ def test_init_names_what_it_does_not_know(tmp_path, capsys, flag, value):
 
 
 def test_eval_prints_the_rate_and_writes_every_outcome(checkpoint, tmp_path, capsys):
-    out = tmp_path / "success.json"
-    args = ["--checkpoint", checkpoint, "--twin", str(BENCH), "--episodes", "5", "--json", str(out)]
+    out = tmp_path / "evaluation"
+    args = ["--checkpoint", checkpoint, "--twin", str(BENCH), "--episodes", "5", "--out", str(out)]
     cli.main(["eval", *args, "--max-steps", "4"])
     assert "of 5 solved" in capsys.readouterr().out
-    written = json.loads(out.read_text())
+    written = json.loads((out / "pick_and_place.json").read_text())
     assert len(written["outcomes"]) == 5
     assert written["checkpoint_id"] == load_policy(checkpoint).checkpoint_id
     assert written["low"] <= written["success_rate"] <= written["high"]
 
 
-def test_eval_takes_a_file_of_conditions(checkpoint, tmp_path, capsys):
-    twin = load_twin(BENCH)
-    conditions = draw(twin, "pick_and_place", 3, purpose="test", seed=9)
-    path = tmp_path / "conditions.yaml"
-    path.write_text(yaml.safe_dump({"conditions": [spec.to_plain(c) for c in conditions]}))
-    args = ["--checkpoint", checkpoint, "--twin", str(BENCH), "--conditions", str(path)]
-    cli.main(["eval", *args, "--max-steps", "4"])
-    assert "of 3 solved" in capsys.readouterr().out
+def test_eval_of_several_tasks_starts_workers_once_and_says_what_each_alone_would(
+    checkpoint, tmp_path, capsys, monkeypatch
+):
+    pools = []
+
+    def pool(*_: object, **__: object) -> LocalPool:
+        pools.append(LocalPool([ToyBatch(2), ToyBatch(2)]))
+        return pools[-1]
+
+    monkeypatch.setattr(eval_command, "make_pool", pool)
+    args = ["eval", "--checkpoint", checkpoint, "--twin", str(BENCH), "--episodes", "5"]
+    args += ["--max-steps", "4"]
+    tasks = ["push_cube", "open_drawer"]
+    for task in tasks:
+        cli.main([*args, "--tasks", task, "--out", str(tmp_path / "alone")])
+    filmed = ["--videos", str(tmp_path / "videos"), "--video-count", "1"]
+    cli.main([*args, "--tasks", *tasks, "--out", str(tmp_path / "both"), *filmed])
+    assert len(pools) == 3
+    assert all(pool.closed for pool in pools)
+    assert set(pools[2].batches[0].tasks) == set(tasks)
+    for task in tasks:
+        alone, both = (tmp_path / name / f"{task}.json" for name in ("alone", "both"))
+        assert json.loads(both.read_text())["task"] == task
+        assert both.read_bytes() == alone.read_bytes()
+        assert len(list((tmp_path / "videos" / task).glob("*.mp4"))) == 1
+    assert capsys.readouterr().out.count("of 5 solved") == 4
+
+
+def test_eval_takes_files_of_conditions(checkpoint, tmp_path, capsys):
+    twin, paths = load_twin(BENCH), []
+    for task, count in (("pick_and_place", 3), ("push_cube", 2)):
+        conditions = draw(twin, task, count, purpose="test", seed=9)
+        paths.append(tmp_path / f"{task}.yaml")
+        paths[-1].write_text(yaml.safe_dump({"conditions": [spec.to_plain(c) for c in conditions]}))
+    args = ["--checkpoint", checkpoint, "--twin", str(BENCH), "--max-steps", "4"]
+    args += ["--tasks", "pick_and_place", "push_cube", "--conditions"]
+    cli.main(["eval", *args, *map(str, paths)])
+    told = capsys.readouterr().out
+    assert "of 3 solved" in told
+    assert "of 2 solved" in told
+    assert "push_cube" in fails(capsys, "eval", *args, str(paths[0]))
+
+
+def test_eval_refuses_a_task_named_twice(checkpoint, capsys):
+    args = ["--checkpoint", checkpoint, "--twin", str(BENCH), "--tasks", "push_cube", "push_cube"]
+    assert "each once" in fails(capsys, "eval", *args)
 
 
 def test_eval_refuses_a_missing_checkpoint(tmp_path, capsys):
@@ -85,7 +124,7 @@ def test_eval_refuses_a_hidden_twin(checkpoint, tmp_path, capsys):
 
 
 def test_eval_refuses_an_unknown_task(checkpoint, capsys):
-    args = ["--checkpoint", checkpoint, "--twin", str(BENCH), "--task", "juggle"]
+    args = ["--checkpoint", checkpoint, "--twin", str(BENCH), "--tasks", "juggle"]
     assert "juggle" in fails(capsys, "eval", *args)
 
 
@@ -124,7 +163,7 @@ def test_ctrl_c_is_one_line(checkpoint, capsys, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "make_pool", interrupted)
+    monkeypatch.setattr(eval_command, "make_pool", interrupted)
     with pytest.raises(SystemExit) as stop:
         cli.main(["eval", "--checkpoint", checkpoint, "--twin", str(BENCH)])
     assert stop.value.code == 130

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,13 +14,11 @@ from rlco_datasets import spec
 from rlco_datasets.contract import ContractMismatchError
 from rlco_datasets.store import StoreError
 
-from rlco_trainer.checkpoint import CheckpointError, load_policy, read_card
-from rlco_trainer.conditions import draw, read_conditions
+from rlco_trainer.checkpoint import CheckpointError, read_card
 from rlco_trainer.data import DataError
-from rlco_trainer.episodes import PolicyPackage
-from rlco_trainer.evaluate import BatchPool, Job, evaluate, write_evaluation
+from rlco_trainer.eval_command import Eval
+from rlco_trainer.evaluate import BatchPool
 from rlco_trainer.export import Stored, Weights, export, verify
-from rlco_trainer.film import film
 from rlco_trainer.optimizers import Moments
 from rlco_trainer.policies.interface import Policy
 from rlco_trainer.policies.memory import estimate
@@ -180,73 +178,6 @@ class Demos:
             f"{self.out}: {made.in_store} episodes; {made.episodes} of {made.attempts} attempts "
             f"solved the task ({made.success_rate:.1%})"
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Eval:
-    """Success rate of a checkpoint in a twin, without exploration, with a 95% interval.
-
-    In: a checkpoint and a twin file. Out: a line, and with --json every condition's outcome.
-    Example: rlco-train eval --checkpoint runs/stage2/checkpoint --twin bench.yaml
-    --task pick_and_place --episodes 100 --seed 1 --json success.json
-    """
-
-    checkpoint: Path
-    """The checkpoint folder."""
-    twin: Path
-    """The twin file; the hidden twin of a simulated lab is refused."""
-    task: str = "pick_and_place"
-    """Task of the twin."""
-    episodes: int = 100
-    """Initial conditions to draw, where no file of them is given."""
-    seed: int = 0
-    """Seed of the initial conditions; training never sees them."""
-    conditions: Path | None = None
-    """YAML with a list `conditions`, for example a study; replaces --episodes and --seed."""
-    json: Path | None = None
-    """Where to write the outcomes."""
-    videos: Path | None = None
-    """Folder for MP4 videos of the first conditions."""
-    video_count: int = 4
-    """How many of them."""
-    max_steps: int = 60
-    """Time limit of an episode, control periods."""
-    workers: int = 2
-    """Rollout processes."""
-    envs: int = 8
-    """Scenes in each process."""
-
-    def run(self) -> None:
-        """Evaluate and print the rate."""
-        loaded, twin = load_policy(self.checkpoint), load_twin(self.twin)
-        conditions = (
-            draw(twin, self.task, self.episodes, purpose="test", seed=self.seed)
-            if self.conditions is None
-            else read_conditions(self.conditions, self.task)
-        )
-        instruction = twin.task(self.task).instruction
-        pool = make_pool(
-            twin, loaded.policy.contract, self.task, workers=self.workers, envs=self.envs
-        )
-        try:
-            job = Job(task=self.task, instruction=instruction, conditions=conditions)
-            package = PolicyPackage.of(loaded.policy)
-            result = evaluate(pool, package, [job], max_steps=self.max_steps)[self.task]
-            if self.videos is not None:
-                first = replace(job, conditions=conditions[: self.video_count])
-                made = film(pool, package, [first], self.videos, max_steps=self.max_steps)
-                print(f"{self.videos}: {len(made)} videos")
-        finally:
-            pool.close()
-        print(f"{self.task} in {twin.name}: {result}")
-        if self.json is not None:
-            about = {
-                "checkpoint_id": loaded.checkpoint_id,
-                "twin_id": twin.id,
-                "task": self.task,
-                "contract_id": loaded.policy.contract.id,
-            }
-            write_evaluation(self.json, result, about)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -68,12 +69,23 @@ def narrowed(twin: Twin, task: str, extent: float) -> Twin:
     return replace(twin, tasks=tasks)
 
 
-def read_conditions(path: Path, task: str) -> tuple[InitialCondition, ...]:
-    """Return the conditions of `task` in a YAML file with a list `conditions`, e.g. a study.
+def read_conditions(paths: Sequence[Path], task: str) -> tuple[InitialCondition, ...]:
+    """Return the conditions of `task` in YAML files with a list `conditions`, e.g. studies.
 
     Raises:
-        SpecError: if the file is missing or malformed, or holds none of that task.
+        SpecError: if a file is missing or malformed, or none holds one of that task.
     """
+    found = tuple(condition for path in paths for condition in _read(path))
+    chosen = tuple(condition for condition in found if condition.task == task)
+    if not chosen:
+        tasks = sorted({condition.task for condition in found})
+        raise spec.SpecError(
+            f"{', '.join(map(str, paths))}: no condition of task {task!r}, only of {tasks}"
+        )
+    return chosen
+
+
+def _read(path: Path) -> tuple[InitialCondition, ...]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
         items = data["conditions"]
@@ -82,12 +94,7 @@ def read_conditions(path: Path, task: str) -> tuple[InitialCondition, ...]:
             f"{path}: no YAML file with a list `conditions` ({error!r}); give a study, or a list "
             "that `rlco-calibrate conditions` wrote"
         ) from error
-    found = tuple(
+    return tuple(
         spec.from_plain(InitialCondition, item, where=f"{path} conditions[{i}]")
         for i, item in enumerate(items)
     )
-    chosen = tuple(condition for condition in found if condition.task == task)
-    if not chosen:
-        tasks = sorted({condition.task for condition in found})
-        raise spec.SpecError(f"{path}: holds no condition of task {task!r}, only of {tasks}")
-    return chosen

@@ -23,8 +23,8 @@ class Curve:
 class Simulation:
     """A sim evaluation of the policy `label`.
 
-    `path` is what `rlco-train eval --json` writes: a JSON object with `successes` and `episodes`;
-    other fields are not used.
+    `path` is what `rlco-train eval --out` writes for a task: a JSON object with `successes` and
+    `episodes`; other fields are not used.
     """
 
     label: str

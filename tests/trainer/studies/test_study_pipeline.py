@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import takewhile
 from typing import get_args
 
 import pytest
@@ -12,7 +13,7 @@ from rlco_datasets import spec
 from rlco_datasets.initial_condition import ConditionList
 from rlco_trainer.studies.arms import StudyName, Usual, study
 from rlco_trainer.studies.cli import StudyCommand
-from rlco_trainer.studies.places import SeedFolder, Sizes
+from rlco_trainer.studies.places import TEST_SEED, SeedFolder, Sizes
 from rlco_trainer.studies.results import markdown, read_csv, rows_of
 from rlco_trainer.studies.steps import StepFailedError, read_journal
 from rlco_trainer.studies.variations import uncalibrated
@@ -43,6 +44,11 @@ def run(tmp_path_factory):
 
 def option(line, name):
     return line[line.index(name) + 1]
+
+
+def options(line, name):
+    """Return all values of an option."""
+    return list(takewhile(lambda word: word[:2] != "--", line[line.index(name) + 1 :]))
 
 
 @pytest.mark.parametrize("name", get_args(StudyName))
@@ -101,9 +107,13 @@ def test_generalisation_tries_the_main_tables_policies_on_what_they_never_met(ru
     assert [option(line, "--twin") for line in drawn] == [str(SIZES.twin), objects]
     assert len({option(line, "--seed") for line in drawn}) == 1, "the same lab but for the objects"
     evaluated = noted.of("rlco-train", "eval")
-    assert len(evaluated) == 3 * 3 * len(SIZES.tasks)
-    starts = [option(line, "--conditions") for line in evaluated if "--conditions" in line]
-    assert len(starts) == 3 * len(SIZES.tasks)
+    assert len(evaluated) == 3 * 3, "one start of workers an arm and test, for all tasks"
+    for line in evaluated:
+        assert tuple(options(line, "--tasks")) == SIZES.tasks
+    found = [options(line, "--conditions") for line in evaluated if "--conditions" in line]
+    assert len(found) == 3
+    assert found[0] == [str(seed.unseen_starts(task, TEST_SEED)) for task in SIZES.tasks]
+    starts = [path for paths in found for path in paths]
     assert len(spec.load(ConditionList, starts[0]).conditions) == SIZES.sim_episodes
     plans = [option(line, "--conditions") for line in noted.of("rlco-eval", "create")]
     assert len(set(plans)) == len(plans)

@@ -19,7 +19,14 @@ from rlco_datasets.contract import franka_compact
 from rlco_evaluation.blinding import Key
 
 from rlco_trainer.studies.arms import Arm, Bench, Reinforce, Test
-from rlco_trainer.studies.places import TEST_SEED, TRIAL_SEED, SeedFolder, Sizes, suffix
+from rlco_trainer.studies.places import (
+    TEST_SEED,
+    TRIAL_SEED,
+    SeedFolder,
+    Sizes,
+    evaluation,
+    suffix,
+)
 from rlco_trainer.studies.steps import Steps, command, policy_server, typed
 from rlco_trainer.studies.variations import uncalibrated, unseen_objects, unseen_starts
 
@@ -200,27 +207,26 @@ class Seed(SeedFolder):
 
     def evaluate_in_twin(self, arm: Arm, test: Test = "") -> None:
         """Evaluate an arm's policy in its training twin, on starts that training never saw."""
-        checkpoint = self.folder / arm.folder / "checkpoint"
-        (self.folder / "sim").mkdir(exist_ok=True)
-        for task in self.sizes.tasks:
-            result = self.sim_result(arm, task, test)
-            twin = self.around(test) if test == "unseen objects" else self.bench(arm.bench)
-            self.steps.run(
-                result.stem,
-                f"Evaluate {arm.label} on {test or 'what is known'} of {task} in the twin",
-                command(
-                    *("rlco-train", "eval"),
-                    checkpoint=checkpoint,
-                    twin=twin,
-                    task=task,
-                    episodes=self.sizes.sim_episodes,
-                    seed=TEST_SEED + self.seed,
-                    conditions=self._draw_unseen_starts(task, TEST_SEED, self.sizes.sim_episodes)
-                    if test == "unseen starts"
-                    else None,
-                    json=result,
-                ),
-            )
+        sizes, results = self.sizes, self.sim_results(arm, test)
+        starts = [
+            self._draw_unseen_starts(task, TEST_SEED, sizes.sim_episodes)
+            for task in sizes.tasks
+            if test == "unseen starts"
+        ]
+        self.steps.run(
+            evaluation(results),
+            f"Evaluate {arm.label} in the twin, on {test or 'what is known'}",
+            command(
+                *("rlco-train", "eval"),
+                checkpoint=self.folder / arm.folder / "checkpoint",
+                twin=self.around(test) if test == "unseen objects" else self.bench(arm.bench),
+                tasks=sizes.tasks,
+                episodes=sizes.sim_episodes,
+                seed=TEST_SEED + self.seed,
+                conditions=tuple(starts) or None,
+                out=results,
+            ),
+        )
 
     def _draw_unseen_starts(self, task: str, purpose: int, count: int) -> Path:
         """Make starts beyond those that were trained, and return their file."""

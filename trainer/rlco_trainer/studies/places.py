@@ -100,9 +100,9 @@ class SeedFolder:
         """The checkpoint that stage I starts from; None for `compact`, which it builds itself."""
         return None if self.sizes.preset == DEFAULT_PRESET else self.folder / "init"
 
-    def sim_result(self, arm: Arm, task: str, test: Test = "") -> Path:
-        """Return where the twin evaluation of an arm is kept."""
-        return self.folder / "sim" / f"{arm.folder}-{task}{suffix(test)}.json"
+    def sim_results(self, arm: Arm, test: Test = "") -> Path:
+        """Return the folder of an arm's evaluation in the twin: TASK.json for each task."""
+        return self.folder / "sim" / f"{arm.folder}{suffix(test)}"
 
     def lab_folder(self, name: str, task: str, test: Test = "") -> Path:
         """Return where the lab trials of a study are kept."""
@@ -131,13 +131,18 @@ class SeedFolder:
 
     def twin_steps(self, study: Study) -> list[str]:
         """Return the steps after which all of a study's rows of the twin are there."""
-        cells = itertools.product(study.tests, study.arms, self.sizes.tasks)
-        return [self.sim_result(arm, task, test).stem for test, arm, task in cells]
+        cells = itertools.product(study.tests, study.arms)
+        return [evaluation(self.sim_results(arm, test)) for test, arm in cells]
 
     def lab_steps(self, name: StudyName, study: Study) -> list[str]:
         """Return the steps after which all of a study's rows of the lab are there."""
         cells = itertools.product(study.tests, self.sizes.tasks) if self.sizes.trials > 0 else ()
         return [f"trials-{self.lab_folder(name, task, test).name}" for test, task in cells]
+
+
+def evaluation(results: Path) -> str:
+    """Return the name of the step that evaluates an arm in the twin, from its results' folder."""
+    return f"eval-{results.name}"
 
 
 def suffix(name: str, before: str = "-") -> str:

@@ -58,7 +58,8 @@ def twin_rows(study: Study, seed: SeedFolder) -> list[Row]:
     """Read a seed's evaluations in the twin."""
     rows = []
     for test, task, arm in itertools.product(study.tests, seed.sizes.tasks, study.arms):
-        data = json.loads(seed.sim_result(arm, task, test).read_text(encoding="utf-8"))
+        path = seed.sim_results(arm, test) / f"{task}.json"
+        data = json.loads(path.read_text(encoding="utf-8"))
         rows.append(
             Row(
                 seed=seed.seed,
