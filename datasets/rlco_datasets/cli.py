@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -153,7 +154,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         args=arguments,
     )
     try:
-        sys.exit(command.run())
+        code = command.run()
+        sys.stdout.flush()
+        sys.exit(code)
+    except BrokenPipeError:  # `| head` has read enough: Python must not flush once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
         print(f"rlco-data: {error}", file=sys.stderr)
         sys.exit(2)

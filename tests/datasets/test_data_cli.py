@@ -106,3 +106,15 @@ def test_the_installed_program_runs(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith(f"rlco-data: {tmp_path} is not an rlco episode store")
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_hangs_up_is_no_error(tmp_path: Path) -> None:
+    make_store(tmp_path / "store", franka_compact()).close()
+    program = Path(sys.executable).with_name("rlco-data")
+    with subprocess.Popen(
+        [program, "info", tmp_path / "store"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None and child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == b""
+        assert child.wait(timeout=180) == 0
