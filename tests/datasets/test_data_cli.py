@@ -114,7 +114,8 @@ def test_a_reader_that_hangs_up_is_no_error(tmp_path: Path) -> None:
     with subprocess.Popen(
         [program, "info", tmp_path / "store"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as child:
-        assert child.stdout is not None and child.stderr is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
         child.stdout.close()
         assert child.stderr.read() == b""
         assert child.wait(timeout=180) == 0
