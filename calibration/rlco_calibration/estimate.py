@@ -140,6 +140,20 @@ def _covariance(
     return usual * np.outer(ratio, ratio), float(max(number - 1, 1))
 
 
+def without_each(residual: Array, jacobian: Array, groups: NDArray[np.int_]) -> Array:
+    """Return `(G, P)`: how the parameters move when each group in turn is left out.
+
+    Args:
+        residual: at the solution, `(N,)`.
+        jacobian: of the residuals, `(N, P)`.
+        groups: `(N,)` which residuals may err together; negative: never left out.
+    """
+    weight = np.ones(len(residual))
+    total = jacobian.T @ jacobian
+    names = np.unique(groups[groups >= 0])
+    return np.stack([_without(total, residual, jacobian, weight, groups == n) for n in names])
+
+
 def _without(
     total: Array, residual: Array, jacobian: Array, weight: Array, mine: NDArray[np.bool_]
 ) -> Array:

@@ -71,6 +71,13 @@ def record(
 ) -> Recording:
     """Lay out a condition, send the targets one a control period, and keep what happened."""
     port.lay_out(condition)
+    return follow(port, condition, targets, width_m=width_m)
+
+
+def follow(
+    port: BenchPort, condition: InitialCondition, targets: Array, *, width_m: float
+) -> Recording:
+    """Send targets from a condition that was laid out just now, and keep what happened."""
     sent, poses, objects = [], [], []
     for target in targets:
         sent.append(port.command(target, width_m))

@@ -15,6 +15,7 @@ from rlco_calibration.captures import CaptureFolder, Session
 from rlco_calibration.clicking import Clicker
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.gather_scene import DRAWER_TASK, SceneGatherer
+from rlco_calibration.gather_slides import slides
 from rlco_calibration.motion import Pace, go
 from rlco_calibration.parts import CameraModel
 from rlco_calibration.port import BenchPort
@@ -42,11 +43,14 @@ PUSHES = ((0.45, 0.0, 0.0), (0.45, 0.03, 0.0), (0.45, -0.03, 0.0))
 object that is pushed at an edge spins, and how is nearly chance."""
 CLOSED_M, OPEN_M = 0.0, 0.04
 PUSH_TASK = "push_cube"
+DRAWER_STEPS = {"drawer", "slides"}
+"""What is collected with the bench set up for the drawer."""
 
 
 def task_of(steps: str) -> str:
     """Return the task that the bench is to be set up for, to collect `steps` (comma-separated)."""
-    return DRAWER_TASK if steps.strip() == "drawer" else PUSH_TASK
+    wanted = {step.strip() for step in steps.split(",")} - {""}
+    return DRAWER_TASK if wanted and wanted <= DRAWER_STEPS else PUSH_TASK
 
 
 class Gatherer:
@@ -178,8 +182,9 @@ class Gatherer:
     ) -> None:
         """Collect all that is not there yet. What later steps need is solved on the way.
 
-        Steps: captures, touches, motions and pushes; and where asked for `drawer`, and `objects`
-        and `marks`, pictures that somebody is to click in: now, or where nobody is here, later.
+        Steps: captures, touches, motions and pushes; and where asked for `drawer` (touches of it)
+        and `slides` (pushes of it), and `objects` and `marks`, pictures that somebody is to click
+        in: now, or where nobody is here, later.
 
         Raises:
             CalibrationError: naming what cannot be collected, or what collected cannot be used.
@@ -198,6 +203,10 @@ class Gatherer:
         self._click(scene.pictures)
         if "drawer" in steps:
             scene.drawer(self._home())
+        if "slides" in steps:
+            if self._walk.wanted("drawer") and not self._walk.solved("drawer"):
+                self._walk.drawer()
+            slides(self._port, self._walk, self._say)
         if "motions" in steps:
             self.motions()
         if "pushes" in steps:

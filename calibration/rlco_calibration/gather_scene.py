@@ -14,8 +14,9 @@ from rlco_datasets.initial_condition import InitialCondition, ObjectPose
 from rlco_calibration.clicking import Picture
 from rlco_calibration.drawer import FINGER_HALF_DEPTH_M, DrawerTouches
 from rlco_calibration.errors import CalibrationError
+from rlco_calibration.excite_drawer import square_to
 from rlco_calibration.initial_states import sample
-from rlco_calibration.motion import TOOL_DOWN, Pace, go, press, touch
+from rlco_calibration.motion import Pace, go, press, touch
 from rlco_calibration.objects import ObjectFolder
 from rlco_calibration.parts import Drawer
 from rlco_calibration.port import BenchPort
@@ -141,11 +142,7 @@ class _DrawerTouching:
         self._floor = np.array([*model.position_m[:2], table_m])
         c, s = np.cos(model.yaw_rad), np.sin(model.yaw_rad)
         self._axes = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-        half = (model.yaw_rad + np.pi / 2) % np.pi - np.pi / 2  # a hand turned half is the same
-        turn = np.array(
-            [[np.cos(half), -np.sin(half), 0], [np.sin(half), np.cos(half), 0], [0, 0, 1]]
-        )
-        self._rotation = turn @ TOOL_DOWN
+        self._rotation = square_to(model.yaw_rad)
         self._rng = np.random.default_rng(0)
         self._target = home
         self._reach = FINGER_HALF_DEPTH_M + model.handle_size_m[2] / 2

@@ -1,4 +1,4 @@
-"""Pictures of the steps `objects`, `drawer` and `tasks`, for a person to judge them by."""
+"""Pictures of the steps `objects`, `drawer`, `slides` and `tasks`, to judge them by."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from rlco_calibration.drawer import DrawerFit, DrawerTouches
 from rlco_calibration.objects import SizeEstimate
-from rlco_calibration.parts import Placement, Workspace
+from rlco_calibration.parts import Drawer, Placement, Workspace
 from rlco_calibration.pictures import BAD, GOOD, PLAIN, page, save_page
+from rlco_calibration.recording import Recording, Track
+from rlco_calibration.results import Quantities
 
 Array = NDArray[np.float64]
 
@@ -44,6 +46,31 @@ def objects(
     values = [item.value_m * 1000 for item in sizes]
     panels[-1].barh(labels, values, xerr=[1960 * item.std_m for item in sizes], color=GOOD)
     panels[-1].set(xlabel="mm, 95%", title="edges")
+    save_page(figure, path)
+
+
+def slides(
+    model: Drawer,
+    recordings: Sequence[Recording],
+    tracks: Sequence[Track],
+    found: Quantities,
+    path: Path,
+) -> None:
+    """Draw, for every push of a drawer, its way and how far the hand stays behind its command."""
+    numbers = ", ".join(
+        f"{item.name.rpartition('.')[2]} {item.value:.2f} ({item.low:.2f} to {item.high:.2f})"
+        for item in found.quantities
+    )
+    figure, (way, lag) = page(f"{model.name}: {numbers}", 2)
+    for recording, track in zip(recordings, tracks, strict=True):
+        for source, style, colour in ((recording.track, "-", "black"), (track, "--", GOOD)):
+            handle = source.objects[model.handle_name][:, :3, 3]
+            gone = np.linalg.norm(handle - handle[0], axis=-1)
+            behind = np.linalg.norm((recording.targets - source.T_base_tcp)[:, :3, 3], axis=-1)
+            way.plot(gone * 1000, style, color=colour, lw=1)
+            lag.plot(behind * 1000, style, color=colour, lw=1)
+    way.set(xlabel="control period", ylabel="mm", title="handle (black: measured, blue: twin)")
+    lag.set(xlabel="control period", ylabel="mm", title="hand behind its command")
     save_page(figure, path)
 
 

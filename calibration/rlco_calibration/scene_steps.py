@@ -24,6 +24,8 @@ from rlco_calibration.objects import (
     Tag,
     combined,
 )
+from rlco_calibration.parts import Drawer
+from rlco_calibration.recording import Recording
 from rlco_calibration.results import CameraResult, Quantities, Quantity, with_quantities
 from rlco_calibration.scene_fit import SceneView
 from rlco_calibration.twin import Twin, TwinError
@@ -241,6 +243,21 @@ def drawers(folder: Path, twin: Twin) -> Quantities:
         scene_pictures.drawer(touches, measured, folder / "pictures" / f"drawer_{touches.name}.png")
         found += measured.measured.quantities
     return Quantities(quantities=tuple(found))
+
+
+def pushed_drawer(twin: Twin, recording: Recording) -> Drawer:
+    """Return the drawer whose handle was tracked in a recording.
+
+    Raises:
+        CalibrationError: if there is none.
+    """
+    for model in twin.drawers:
+        if model.handle_name in recording.track.objects:
+            return model
+    raise CalibrationError(
+        f"{recording.initial.name}: no handle of a drawer of the twin was tracked, only "
+        f"{sorted(recording.track.objects)}"
+    )
 
 
 def tasks(folder: Path, twin: Twin) -> MeasuredStates:

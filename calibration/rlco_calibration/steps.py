@@ -19,7 +19,7 @@ from rlco_calibration.lens import Lens
 from rlco_calibration.results import LensResult
 from rlco_calibration.simulators import TwinSimulator, simulator
 from rlco_calibration.twin import Twin, demo_bench, load_twin
-from rlco_calibration.walk import OPTIONAL, STEPS, Walk
+from rlco_calibration.walk import OPTIONAL, REPLAYED, STEPS, Walk
 
 
 def contract_named(name: str) -> Contract:
@@ -83,9 +83,9 @@ class WalkCommand:
     """Turn what was collected into results, pictures and twin.yaml, step by step; resumable.
 
     Goes in: a folder with captures, touches, motions and pushes, as the robot side's `calibrate`
-    collects them (objects, drawers and marks too, where wanted), and the twin to start from. Comes
-    out: results/*.yaml, pictures/*.png and twin.yaml in the same folder. Steps that are solved are
-    not done again, unless --again.
+    collects them (objects, drawers, slides and marks too, where wanted), and the twin to start
+    from. Comes out: results/*.yaml, pictures/*.png and twin.yaml in the same folder. Steps that are
+    solved are not done again, unless --again.
     Example: rlco-calibrate walk --folder runs/calibration --twin bench.yaml
     """
 
@@ -96,11 +96,12 @@ class WalkCommand:
     contract: str = "franka_compact"
     """Name of a built-in contract, or path of a contract YAML."""
     steps: tuple[str, ...] = STEPS
-    """Which steps to do, of: cameras table objects drawer arm friction tasks twin."""
+    """Which steps to do, of: cameras table objects drawer arm friction slides tasks twin."""
     again: bool = False
     """Do steps again that are solved already."""
     workers: int = 1
-    """Processes that replay motions in the twin at once (steps arm and friction): one a core."""
+    """Processes that replay motions in the twin at once (steps arm, friction and slides): one a
+    core."""
     status: bool = False
     """Only say what is there and what is to be done."""
 
@@ -131,7 +132,7 @@ class WalkCommand:
                 print(f"{step}: solved before (--again solves it again)")
                 continue
             print(f"--- {step}")
-            if step in ("arm", "friction"):
+            if step in REPLAYED:
                 if twins is None:
                     made = simulator(contract_named(self.contract), workers=self.workers)
                     twins = opened.enter_context(closing(made))

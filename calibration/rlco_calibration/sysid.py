@@ -7,7 +7,7 @@ cannot tell (its interval is too wide) is refused: the twin keeps the number tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,8 @@ from rlco_calibration.results import Quantities, Quantity, with_value
 from rlco_calibration.twin import Twin
 
 Array = NDArray[np.float64]
+Compare = Callable[[Track, Track], Array]
+"""The errors `(N,)` of a replayed track (second) against the measured one, in sizes that count."""
 
 POSITION_M, ROTATION_RAD = 5e-4, 2e-3
 """Sizes of errors that count the same."""
@@ -53,19 +55,31 @@ ARM = (
 
 @dataclass(frozen=True, kw_only=True)
 class Solution:
-    """Log-parameters `(P,)`, their covariance, and the rms of the residuals."""
+    """Log-parameters `(P,)`, their covariance, the residuals there `(N,)` and `(N, P)` slopes."""
 
     x: Array
     covariance: Array
-    rms: float
     degrees: float
+    residual: Array
+    jacobian: Array
+
+    @property
+    def rms(self) -> float:
+        """Root mean square of the residuals."""
+        return float(np.sqrt(np.mean(self.residual**2)))
 
 
-def errors(measured: Track, replayed: Track, objects: bool) -> Array:
-    """Return the differences of two tracks, in units of `POSITION_M` and `ROTATION_RAD`."""
-    pairs = [(measured.T_base_tcp, replayed.T_base_tcp)]
-    if objects:
-        pairs = [(measured.objects[n], replayed.objects[n]) for n in sorted(measured.objects)]
+def arm_errors(measured: Track, replayed: Track) -> Array:
+    """Return how far the TCP is off, in units of `POSITION_M` and `ROTATION_RAD`."""
+    return _apart([(measured.T_base_tcp, replayed.T_base_tcp)])
+
+
+def object_errors(measured: Track, replayed: Track) -> Array:
+    """Return how far all objects are off, in the same units."""
+    return _apart([(measured.objects[n], replayed.objects[n]) for n in sorted(measured.objects)])
+
+
+def _apart(pairs: Sequence[tuple[Array, Array]]) -> Array:
     parts = []
     for ours, theirs in pairs:
         parts.append(((ours - theirs)[:, :3, 3] / POSITION_M).ravel())
@@ -84,11 +98,11 @@ class Fitter:
         recordings: Sequence[Recording],
         simulate: Simulator,
         *,
-        objects: bool = False,
+        compare: Compare = arm_errors,
     ) -> None:
-        """Take the twin to start from."""
+        """Take the twin to start from, and what counts as an error."""
         self._twin, self._parameters, self._recordings = twin, parameters, recordings
-        self._simulate, self._objects = simulate, objects
+        self._simulate, self._compare = simulate, compare
         self._low = np.log([p.low for p in parameters])
         self._high = np.log([p.high for p in parameters])
 
@@ -108,9 +122,7 @@ class Fitter:
         """Return the errors of every recording, for every point."""
         jobs = [(self.twin(x), recording) for x in points for recording in self._recordings]
         tracks = iter(self._simulate(jobs))
-        return [
-            [errors(r.track, next(tracks), self._objects) for r in self._recordings] for _ in points
-        ]
+        return [[self._compare(r.track, next(tracks)) for r in self._recordings] for _ in points]
 
     def solve(self, start: Array, rounds: int = ROUNDS) -> Solution:
         """Return the solution from a start, by Levenberg-Marquardt steps of growing damping."""
@@ -140,8 +152,9 @@ class Fitter:
         return Solution(
             x=x,
             covariance=np.asarray(covariance * thinning),
-            rms=float(np.sqrt(np.mean(residual**2))),
             degrees=max(degrees / thinning, 3.0),
+            residual=residual,
+            jacobian=jacobian,
         )
 
     def _jacobian(self, x: Array, residual: Array) -> Array:
@@ -238,7 +251,7 @@ def fit_arm(
         source=f"{source}; told apart in steps of {substep_s * 1000:.0f} ms",
     )
     return Quantities(
-        quantities=(delay, *_quantities(ARM, final, source)),
+        quantities=(delay, *quantities(ARM, final, source)),
         notes=(f"held-out error {error_mm:.2f} mm, before {before_mm:.2f} mm",),
     )
 
@@ -249,7 +262,9 @@ def _position_mm(residual: Array) -> float:
     return float(np.sqrt(3 * np.mean(residual[:count] ** 2)) * POSITION_M * 1000)
 
 
-def _quantities(parameters: Sequence[Parameter], solution: Solution, source: str) -> list[Quantity]:
+def quantities(
+    parameters: Sequence[Parameter], solution: Solution, source: str, what: str = "the motions"
+) -> list[Quantity]:
     """Return the parameters, those refused that their intervals say nothing about."""
     found = []
     for index, parameter in enumerate(parameters):
@@ -266,8 +281,8 @@ def _quantities(parameters: Sequence[Parameter], solution: Solution, source: str
                 high=float(np.exp(min(max(high, -50), 50))),
                 source=source
                 if known
-                else f"the motions cannot tell it (95%: {np.exp(max(low, -50)):.3g} to "
-                f"{np.exp(min(high, 50)):.3g}); excite the arm more, or type it in",
+                else f"{what} cannot tell it (95%: {np.exp(max(low, -50)):.3g} to "
+                f"{np.exp(min(high, 50)):.3g}); move faster and more, or type it in",
                 identified=known,
             )
         )
@@ -313,7 +328,7 @@ def fit_friction(
             f"no object moved by more than {moved * 1000:.1f} mm: friction cannot be told. Did the "
             "hand reach it?"
         )
-    fitter = Fitter(twin, (parameter,), recordings, simulate, objects=True)
+    fitter = Fitter(twin, (parameter,), recordings, simulate, compare=object_errors)
     low, high = float(np.log(parameter.low)), float(np.log(parameter.high))
     known: dict[float, Array] = {}
     """Mean squared error of each recording, by the logarithm of the friction."""

@@ -5,6 +5,7 @@
       touches.yaml         touches of the table        (collected)
       motions/*.npz        excitations of the arm      (collected)
       pushes/*.npz         slides of objects           (collected)
+      slides/*.npz         pushes of a drawer          (collected; optional)
       to_click/*.yaml      pictures to click in        (collected; optional)
       objects/*.yaml       pictures of objects         (collected and clicked; optional)
       drawers/*.yaml       touches of a drawer         (collected; optional)
@@ -25,7 +26,16 @@ from pathlib import Path
 
 from rlco_datasets import spec
 
-from rlco_calibration import handeye, intrinsics, pictures, scene, scene_steps, sysid
+from rlco_calibration import (
+    drawer_friction,
+    handeye,
+    intrinsics,
+    pictures,
+    scene,
+    scene_pictures,
+    scene_steps,
+    sysid,
+)
 from rlco_calibration.captures import CaptureFolder
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.initial_states import stood
@@ -47,8 +57,15 @@ Say = Callable[[str], None]
 
 LENS_MODEL = "k1k2p1p2"
 """What hand-eye refines: the tangential part too, for it is easily taken for the centre."""
-STEPS = ("cameras", "table", "objects", "drawer", "arm", "friction", "tasks", "twin")
-OPTIONAL = {"objects": "objects/*.yaml", "drawer": "drawers/*.yaml", "tasks": "marks/*.yaml"}
+STEPS = ("cameras", "table", "objects", "drawer", "arm", "friction", "slides", "tasks", "twin")
+REPLAYED = ("arm", "friction", "slides")
+"""Steps that replay motions in the twin."""
+OPTIONAL = {
+    "objects": "objects/*.yaml",
+    "drawer": "drawers/*.yaml",
+    "slides": "slides/*.npz",
+    "tasks": "marks/*.yaml",
+}
 """Steps that are left out where nothing was collected for them: the twin keeps its numbers."""
 SCENE = ("table", "objects", "drawer")
 FRICTION_LOW, FRICTION_HIGH = 0.05, 1.5
@@ -236,6 +253,26 @@ class Walk:
         pictures.slides(recordings, replayed, self.picture("friction"))
         return self._keep("friction", found)
 
+    def slides(self, simulator: TwinSimulator) -> Quantities:
+        """Fit how the drawer slides, with the arm, the table and the drawer as measured before.
+
+        Raises:
+            CalibrationError: if the arm was not measured, or naming a push that cannot be used.
+        """
+        if not self.solved("arm"):
+            raise CalibrationError(
+                "a drawer's resistance is weighed by how the arm bends under it: do the step `arm` "
+                "first"
+            )
+        twin = self.measured((*SCENE, "arm"))
+        recordings = self._recordings("slides", twin)
+        model = scene_steps.pushed_drawer(twin, recordings[0])
+        found = drawer_friction.fit(twin, model, recordings, simulator)
+        stood = [drawer_friction.standing(twin, model, item) for item in recordings]
+        replayed = simulator([(with_quantities(twin, found), item) for item in stood])
+        scene_pictures.slides(model, stood, replayed, found, self.picture("slides"))
+        return self._keep("slides", found)
+
     def _recordings(self, name: str, twin: Twin) -> list[Recording]:
         """Return the recordings of a folder, things standing on the twin's table from the start.
 
@@ -258,8 +295,14 @@ class Walk:
         )
 
     def measured(self, steps: tuple[str, ...]) -> Twin:
-        """Return the starting twin with the results of some steps in it, as far as there are."""
+        """Return the starting twin with the ruler's numbers and the results of some steps in it.
+
+        What a step measured replaces what the ruler said.
+        """
         twin = self.start
+        ruler = self.folder / "ruler.yaml"
+        if ruler.is_file():
+            twin = with_quantities(twin, spec.load(scene.Ruler, ruler).quantities())
         for name in steps:
             if self.result(name).is_file():
                 twin = with_quantities(twin, spec.load(Quantities, self.result(name)))
@@ -267,18 +310,11 @@ class Walk:
 
     def twin(self) -> Twin:
         """Write and return the measured twin: every result there is, and the ruler's numbers."""
-        twin = self.start
+        twin = self.measured((*SCENE, *REPLAYED))
         for path in sorted((self.folder / "results").glob("camera_*.yaml")):
             result = spec.load(CameraResult, path)
             if result.setup == "eye_to_hand":
                 twin = with_camera(twin, result)
-        ruler = self.folder / "ruler.yaml"
-        if ruler.is_file():
-            twin = with_quantities(twin, spec.load(scene.Ruler, ruler).quantities())
-        for name in (*SCENE, "arm", "friction"):
-            if self.result(name).is_file():
-                measured = spec.load(Quantities, self.result(name))
-                twin = with_quantities(twin, measured)
         if self.result("tasks").is_file():
             twin = with_states(twin, spec.load(MeasuredStates, self.result("tasks")))
         spec.save(twin, self.folder / "twin.yaml")

@@ -8,6 +8,7 @@ from rlco.lab import grade
 from rlco.lab.clicker import LabClicker
 from rlco.lab.draw import draw_lab
 from rlco.lab.port import LabBoard, LabPort
+from rlco.lab.scale import weigh
 from rlco.lab.unmeasured import unmeasure
 from rlco_calibration.board import Board
 from rlco_calibration.box_pixels import box_sizes
@@ -20,6 +21,8 @@ from rlco_calibration.marked_states import Mark, Marks, MeasuredStates, fitted, 
 from rlco_calibration.motion import press
 from rlco_calibration.port import Reading
 from rlco_calibration.recording import load_all
+from rlco_calibration.results import Quantities
+from rlco_calibration.scene import Ruler
 from rlco_calibration.scene_fit import SHARED, SceneView
 from rlco_calibration.twin import demo_bench, load_twin
 from rlco_calibration.walk import Walk
@@ -125,8 +128,8 @@ def test_a_press_ends_at_the_wall_and_leans_on_it_lightly():
 
 
 def test_the_bench_is_set_up_for_the_drawer_where_it_alone_is_collected():
-    steps = ("", "captures,touches", "drawer", " drawer ")
-    assert [task_of(text) for text in steps] == ["push_cube"] * 2 + ["open_drawer"] * 2
+    steps = ("", "captures,touches", "slides,pushes", "drawer", " drawer ", "drawer,slides")
+    assert [task_of(text) for text in steps] == ["push_cube"] * 3 + ["open_drawer"] * 3
 
 
 def lab_port():
@@ -190,3 +193,55 @@ def test_pushes_tell_friction_though_the_box_was_not_measured_exactly(tmp_path):
     assert friction.identified
     assert friction.value == pytest.approx(cube.friction, rel=0.15)
     assert friction.low <= cube.friction <= friction.high
+
+
+@pytest.mark.sim
+@pytest.mark.slow
+def test_pushes_tell_how_a_hidden_labs_drawer_slides(tmp_path, monkeypatch):
+    """Though its place is not known exactly, and its mass by a scale only."""
+    from rlco_calibration import excite_drawer
+    from rlco_datasets.contract import franka_compact
+    from rlco_trainer.replay_in_twin import TwinSimulator
+
+    monkeypatch.setattr(excite_drawer, "PERIODS", (6, 3, 2))
+    true, nominal = HIDDEN.drawers[0], TWIN.drawers[0]
+    x, y, z = true.position_m
+    guess = replace(
+        true,
+        position_m=(x + 0.001, y - 0.0005, z),
+        joint_friction_n=nominal.joint_friction_n,
+        joint_damping_n_s_per_m=nominal.joint_damping_n_s_per_m,
+    )
+    known = replace(HIDDEN, hidden=False, drawers=(guess,), provenance=())
+    walk = Walk(tmp_path, known, lambda line: None)
+    weigh(HIDDEN, tmp_path, seed=3)
+    Gatherer(lab_port(), walk, lambda line: None).everything(
+        (), Board(), count=1, steps=("slides",)
+    )
+    for recording in load_all(tmp_path / "slides"):
+        handle, hand = recording.track.objects["drawer_handle"], recording.track.T_base_tcp
+        assert np.linalg.norm((handle[-1] - handle[0])[:3, 3]) > 0.04
+        assert (handle[-9] == handle[-1]).all(), "it came to rest"
+        assert (hand[-1] - handle[-1])[2, 3] > 0.08, "the hand is out of the way"
+    spec.save(Quantities(quantities=()), walk.result("arm"))  # as known from the start
+    found = walk.slides(TwinSimulator(franka_compact()))
+    assert walk.picture("slides").is_file()
+    for item in found.quantities:
+        truth = getattr(true, item.name.rpartition(".")[2])
+        assert item.identified
+        assert item.value == pytest.approx(truth, rel=0.15)
+        assert item.low <= truth <= item.high
+    assert [mark.name for mark in grade.marks(tmp_path, HIDDEN)] == [
+        "drawer friction", "drawer damping",
+    ]  # fmt: skip
+
+
+def test_the_labs_scale_is_read_once_and_not_exactly(tmp_path):
+    weigh(HIDDEN, tmp_path, seed=3)
+    (entry,) = spec.load(Ruler, tmp_path / "ruler.yaml").entries
+    assert entry.name == "drawers.drawer.mass_kg"
+    assert 0 < abs(entry.value - HIDDEN.drawers[0].mass_kg) < 4 * entry.std
+    weigh(HIDDEN, tmp_path, seed=4)
+    assert spec.load(Ruler, tmp_path / "ruler.yaml").entries == (entry,)
+    measured = Walk(tmp_path, TWIN, lambda line: None).measured(())
+    assert measured.drawers[0].mass_kg == entry.value

@@ -34,6 +34,8 @@ BOUNDS = {
     "drawer position": (5.0, "mm"),
     "handle depth": (2.0, "mm"),
     "handle height": (2.0, "mm"),
+    "drawer friction": (15.0, "%"),
+    "drawer damping": (15.0, "%"),
     "start region": (5.0, "mm"),
 }
 """What the median error may be at most."""
@@ -52,6 +54,8 @@ FIELDS = {
     ("drawers", "position_m"): ("drawer position", 1000.0, False),
     ("drawers", "handle_size_m"): ("handle depth", 1000.0, False),
     ("drawers", "handle_height_m"): ("handle height", 1000.0, False),
+    ("drawers", "joint_friction_n"): ("drawer friction", 100.0, True),
+    ("drawers", "joint_damping_n_s_per_m"): ("drawer damping", 100.0, True),
 }
 
 
@@ -69,7 +73,7 @@ def marks(folder: Path, hidden: Twin) -> list[Mark]:
     found: list[Mark] = []
     for path in sorted((folder / "results").glob("camera_*.yaml")):
         found += _camera(spec.load(CameraResult, path), hidden)
-    for name in ("table", "objects", "drawer", "arm", "friction"):
+    for name in ("table", "objects", "drawer", "arm", "friction", "slides"):
         path = folder / "results" / f"{name}.yaml"
         if path.is_file():
             found += _quantities(spec.load(Quantities, path), hidden)

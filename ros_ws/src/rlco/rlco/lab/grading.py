@@ -28,11 +28,12 @@ from rlco.lab.draw import draw_lab
 from rlco.lab.grade import Mark, marks
 from rlco.lab.over_ros import gather_over_ros, session_command
 from rlco.lab.port import LabBoard, LabPort
+from rlco.lab.scale import weigh
 from rlco.lab.unmeasured import unmeasure
 
 START_NS = 1_000_000_000
-COLLECTED = ("captures", "touches", "objects", "marks", "drawer", "motions", "pushes")
-MEASURED = ("cameras", "table", "objects", "drawer", "arm", "friction", "tasks")
+COLLECTED = ("captures", "touches", "objects", "marks", "drawer", "slides", "motions", "pushes")
+MEASURED = ("cameras", "table", "objects", "drawer", "arm", "friction", "slides", "tasks")
 Say = Callable[[str], None]
 
 
@@ -76,6 +77,7 @@ def calibrate_and_grade(grading: Grading, seed: int, folder: Path, say: Say) -> 
     spec.save(hidden, truth)
     walk = Walk(folder, grading.training, say)
     if not all(walk.solved(step) for step in MEASURED):
+        weigh(hidden, folder, seed=seed)
         clicker = LabClicker(hidden, seed=seed)
         if grading.over_ros is not None:
             command = partial(session_command, folder, truth, *grading.over_ros)
@@ -100,6 +102,7 @@ def _solve(walk: Walk, twins: TwinSimulator) -> None:
         "tasks": walk.tasks,
         "arm": lambda: walk.arm(twins),
         "friction": lambda: walk.friction(twins),
+        "slides": lambda: walk.slides(twins),
     }
     for step in MEASURED:
         if not walk.solved(step):
