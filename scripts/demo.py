@@ -198,7 +198,7 @@ def run_trials(run: Run) -> None:
     serve = command("rlco-serve", *served, "--blind", port=0, ready_file=ready)
     print("\n== 8/9  Serve the policies over HTTP; run the blind trials in the lab, over ROS 2")
     started = time.monotonic()
-    with policy_server(serve, ready, at / "logs" / "server.log") as url:
+    with policy_server(serve, ready, at / "logs" / "server.log", run) as url:
         trials = command(
             *("rlco-up", "eval", f"twin:={at / 'lab' / 'hidden.yaml'}", f"server:={url}"),
             *(f"study:={study / 'study.yaml'}", f"ledger:={at / 'ledger.jsonl'}"),

@@ -31,7 +31,7 @@ from rlco_policy_server import cli as serving
 from rlco_trainer.atomic import write_text
 from rlco_trainer.cli import parse
 from rlco_trainer.eval_command import Eval
-from rlco_trainer.studies import pipeline, steps
+from rlco_trainer.studies import steps, trials
 from rlco_trainer.studies.places import Sizes
 
 RECOVERED = "recovered-twin"
@@ -77,7 +77,9 @@ class FakeCommands:
         self.fails: Callable[[list[str]], bool] = lambda words: False
         self.commands: list[list[str]] = []
 
-    def __call__(self, words: list[str], log: Path) -> None:
+    def __call__(
+        self, words: list[str], log: Path, children: steps.Children, *, shown: bool
+    ) -> None:
         if self.fails(words):
             raise steps.StepFailedError(f"{words} was told to fail")
         self.commands.append(words)
@@ -147,7 +149,7 @@ def install(
     """Make every study run fake commands; return what notes them."""
 
     @contextmanager
-    def server(words: list[str], ready: Path, log: Path) -> Iterator[str]:
+    def server(words: list[str], ready: Path, log: Path, run: steps.Steps) -> Iterator[str]:
         understood(words)
         yield "http://127.0.0.1:1"
 
@@ -155,5 +157,5 @@ def install(
     fake = FakeCommands(rate)
     monkeypatch.setattr(steps, "execute", fake)
     monkeypatch.setattr(steps, "script", lambda name: name)
-    monkeypatch.setattr(pipeline, "policy_server", server)
+    monkeypatch.setattr(trials, "policy_server", server)
     return fake

@@ -13,6 +13,8 @@ from rlco_calibration.twin import Twin, TwinError, load_twin
 from rlco_datasets import spec
 from rlco_datasets.contract import ContractMismatchError
 from rlco_datasets.store import StoreError
+from rlco_evaluation.blinding import BlindingError
+from rlco_evaluation.ledger import LedgerError
 
 from rlco_trainer.checkpoint import CheckpointError, read_card
 from rlco_trainer.data import DataError
@@ -32,6 +34,7 @@ from rlco_trainer.stage2_config import Stage2Config
 from rlco_trainer.studies.cli import StudyCommand
 from rlco_trainer.studies.report import StudyReportCommand
 from rlco_trainer.studies.results import UnfinishedError
+from rlco_trainer.studies.robot import RobotError
 from rlco_trainer.studies.steps import StepFailedError
 from rlco_trainer.tracking import TrackingOptions
 from rlco_trainer.training_state import StateError
@@ -262,7 +265,10 @@ USER_ERRORS = (
     CheckpointError,
     ContractMismatchError,
     DataError,
+    BlindingError,
     DeviceError,
+    LedgerError,
+    RobotError,
     RunError,
     SimError,
     StateError,

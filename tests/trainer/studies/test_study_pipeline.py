@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from itertools import takewhile
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -11,9 +13,12 @@ from fakes.study_commands import SIZES, install
 from rlco_calibration.twin import load_twin
 from rlco_datasets import spec
 from rlco_datasets.initial_condition import ConditionList
+from rlco_trainer.cli import Stage1, parse
+from rlco_trainer.stage1 import Stage1Config
 from rlco_trainer.studies.arms import StudyName, Usual, study
 from rlco_trainer.studies.cli import StudyCommand
-from rlco_trainer.studies.places import TEST_SEED, SeedFolder, Sizes
+from rlco_trainer.studies.places import TEST_SEED, SeedFolder, read_settings
+from rlco_trainer.studies.recipes import RECIPES
 from rlco_trainer.studies.results import markdown, read_csv, rows_of
 from rlco_trainer.studies.steps import StepFailedError, read_journal
 from rlco_trainer.studies.variations import uncalibrated
@@ -120,30 +125,68 @@ def test_generalisation_tries_the_main_tables_policies_on_what_they_never_met(ru
     assert not set(plans) & set(starts), "trials and evaluations share no starts"
 
 
-def test_every_arm_trains_the_chosen_model(monkeypatch, tmp_path):
+@pytest.mark.parametrize("preset", ["pi05-tiny", "openvla-tiny"])
+def test_a_tiny_preset_has_its_stem_trained_first_and_frozen(monkeypatch, tmp_path, preset):
     fake = install(monkeypatch)
-    sizes = replace(SIZES, preset="pi05-tiny", trials=0)
-    StudyCommand(name="sim-init", out=tmp_path, seeds=(3,), sizes=sizes).run()
+    sizes = replace(SIZES, preset=preset, trials=0)
+    StudyCommand(name="real-data-ablation", out=tmp_path, seeds=(3,), sizes=sizes).run()
     seed = SeedFolder(tmp_path / "seed-3", sizes, 3)
     (made,) = fake.of("rlco-train", "init")
-    assert option(made, "--preset") == "pi05-tiny"
+    assert option(made, "--preset") == preset
     assert option(made, "--out") == str(seed.untrained)
-    stage1 = fake.of("rlco-train", "stage1")
-    assert len(stage1) == 2
-    assert {option(line, "--init") for line in stage1} == {str(seed.untrained)}
+    stems = fake.of("--objective", "stem")
+    stage1 = fake.of("--freeze-stem")
+    assert len(stems) == len(stage1) == 2, "four arms, and two mixtures of data"
+    assert len(fake.of("rlco-train", "stage1")) == 4
+    for stem, whole in zip(stems, stage1, strict=True):
+        assert option(stem, "--init") == str(seed.untrained)
+        assert option(whole, "--init") == f"{option(stem, '--out')}/checkpoint"
+        shared = ("--alpha", "--sim", "--seed", "--threads", "--balance")
+        assert [options(stem, name) for name in shared] == [options(whole, n) for n in shared]
+        assert ("--real" in stem) == ("--real" in whole) == (option(whole, "--alpha") != "1.0")
+        assert option(stem, "--steps") == str(RECIPES[preset].stem_steps)
+        assert option(whole, "--steps") == str(RECIPES[preset].steps)
+        assert option(whole, "--ema-decay") == str(RECIPES[preset].ema_decay)
+    assert {option(line, "--threads") for line in fake.of("rlco-train", "stage2")} == {"1"}
     journal = read_journal(seed.folder)
-    assert set(journal["steps"]) == set(seed.steps_of("sim-init", study("sim-init", Usual())))
-    assert spec.from_plain(Sizes, journal["settings"], where="journal") == sizes
-    with pytest.raises(StepFailedError, match="preset: 'pi05-tiny', now None"):
+    wanted = seed.steps_of("real-data-ablation", study("real-data-ablation", Usual()))
+    assert set(journal["steps"]) == set(wanted)
+    kept, robot = read_settings(journal["settings"], "journal")
+    assert kept.settings() == sizes.settings()
+    assert robot is None
+    with pytest.raises(StepFailedError, match=f"preset: '{preset}', now None"):
         StudyCommand(
             name="sim-init", out=tmp_path, seeds=(3,), sizes=replace(SIZES, trials=0)
         ).run()
 
 
+def test_recipes_are_those_of_the_documentation():
+    text = (Path(__file__).parents[3] / "docs/models.md").read_text(encoding="utf-8")
+    block = text.partition("## The tiny presets from scratch")[2].partition("```bash")[2]
+    lines = block.partition("```")[0].replace("\\\n", " ").splitlines()
+    commands = [parse(shlex.split(line)[1:]) for line in lines if " stage1 " in line]
+    runs = [command.config for command in commands if isinstance(command, Stage1)]
+    (stem,) = [run for run in runs if run.objective == "stem"]
+    trained = {Path(run.out).name: run.config for run in commands if isinstance(run, Stage1)}
+    for preset in ("pi05-tiny", "openvla-tiny"):
+        recipe, documented = RECIPES[preset], trained[preset.removesuffix("-tiny")]
+        assert documented.freeze_stem
+        asked = {
+            name: value
+            for name in ("steps", "batch", "threads", "learning_rate", "ema_decay")
+            if (value := getattr(recipe, name)) is not None
+        }
+        assert documented == replace(documented, **asked)
+        left = {"learning_rate", "ema_decay"} - set(asked)
+        assert all(getattr(documented, name) == getattr(Stage1Config(), name) for name in left)
+        assert (stem.steps, stem.threads) == (recipe.stem_steps, recipe.threads)
+
+
 def test_a_folder_from_before_there_was_a_choice_of_models_is_gone_on_with():
     settings = SIZES.settings()
-    assert "preset" not in settings
-    assert spec.from_plain(Sizes, settings, where="journal") == SIZES
+    assert not {"preset", "threads", "stem_steps"} & set(settings)
+    assert (settings["stage1_steps"], settings["batch"]) == (3000, 128)
+    assert read_settings(settings, "journal")[0].settings() == settings
 
 
 def test_rows_say_what_was_unseen_and_a_second_run_does_nothing(run, monkeypatch):

@@ -56,7 +56,7 @@ def test_a_server_is_used_once_ready_and_ends_afterwards(tmp_path):
         f"pathlib.Path({str(ready)!r} + '.tmp').rename({str(ready)!r})\n"
         "signal.pause()\n"
     )
-    with policy_server(python(code), ready, tmp_path / "log") as url:
+    with policy_server(python(code), ready, tmp_path / "log", Steps(tmp_path, {})) as url:
         assert url == "http://here"
         assert not gone.exists()
     assert gone.exists()
@@ -66,7 +66,7 @@ def test_a_server_that_ends_is_told_with_its_log(tmp_path):
     log = tmp_path / "log"
     with (
         pytest.raises(StepFailedError, match=f"see {log}"),
-        policy_server(python("print('port taken')"), tmp_path / "ready", log),
+        policy_server(python("print('port taken')"), tmp_path / "ready", log, Steps(tmp_path, {})),
     ):
         pytest.fail("it never got ready")
     assert log.read_text() == "port taken\n"

@@ -54,11 +54,20 @@ class Arm:
     """The twin that sim demonstrations come from and stage II runs in."""
 
     @property
-    def stage1_folder(self) -> str:
-        """Return the name of the stage I run."""
+    def _data(self) -> str:
         real = "" if self.alpha == 1 else f"-real{self.real_demos}"
         bench = f"-in-{self.bench}" if self.bench else ""
-        return f"stage1-alpha{self.alpha:g}{real}{bench}"
+        return f"alpha{self.alpha:g}{real}{bench}"
+
+    @property
+    def stem_folder(self) -> str:
+        """Return the name of the run that trains the stem, of a preset that has one."""
+        return f"stem-{self._data}"
+
+    @property
+    def stage1_folder(self) -> str:
+        """Return the name of the stage I run."""
+        return f"stage1-{self._data}"
 
     @property
     def folder(self) -> str:

@@ -35,6 +35,12 @@ of hypotheses: of 40 true nulls, one would be called held and one not held.
 """
 
 
+ROBOT = """\
+"The robot" is a real bench: demonstrations recorded on it once, and blind, interleaved trials of
+each seed's policies. "The twin" is then the one that was measured there.
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """How a study's rows came about."""
@@ -73,18 +79,22 @@ def page(results: Path) -> str:
     """
     names: tuple[StudyName, ...] = get_args(StudyName)
     sections, lines, absent = [], [], []
+    shown: list[Row] = []
     for name in names:
         folder = results / name
         if not (folder / RECORD).is_file():
             absent.append(f"`{name}`")
             continue
         record, rows = spec.load(Record, folder / RECORD), read_csv(folder / ROWS)
+        shown += rows
         sections.append(section(record, rows, Path(results.name) / name))
         lines.append(_summary(record, rows))
     head = [HEAD]
     if lines:
         columns = ("study", "seeds", "hours", "held", "not held", "undecided")
         head += [_line(columns), "|---" * len(columns) + "|", *lines, ""]
+    if any("robot" in row.place for row in shown):
+        head.append(ROBOT)
     if absent:
         head.append(f"Nothing finished of: {', '.join(absent)}.\n")
     return "\n".join([*head, *sections])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ from rlco_calibration.twin import demo_bench
 from rlco_datasets import spec
 
 from rlco_trainer.studies.arms import Arm, Bench, Study, StudyName, Test
+from rlco_trainer.studies.recipes import DEFAULT_PRESET, Recipe, recipe_of
+from rlco_trainer.studies.robot import Robot
 
 TEST_SEED, TRIAL_SEED = 50_000, 90_000
 """What is added to a seed, so that test starts and trial starts share nothing."""
-
-DEFAULT_PRESET = "compact"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +35,14 @@ class Sizes:
     """Real demonstrations collected of each task; an arm uses the first ones of them."""
     sim_demos: int = 150
     """Sim demonstrations of each task."""
-    stage1_steps: int = 3000
-    """Gradient steps of stage I."""
-    batch: int = 128
-    """Samples of a stage I step."""
+    stage1_steps: int = 0
+    """Gradient steps of stage I; 0: as many as the preset's recipe has."""
+    batch: int = 0
+    """Samples of a stage I step; 0: those of the recipe."""
+    stem_steps: int = 0
+    """Steps that train a tiny preset's stem before stage I; 0: those of the recipe."""
+    threads: int = 0
+    """Torch threads of both stages; 0: those of the recipe. Give 1 with --jobs on two cores."""
     iterations: int = 40
     """PPO iterations of stage II."""
     episodes: int = 192
@@ -49,20 +54,63 @@ class Sizes:
     time_limit_s: float = 6.0
     """A trial fails after this time."""
 
+    @property
+    def recipe(self) -> Recipe:
+        """How stage I trains: the preset's recipe with what was asked for."""
+        usual = recipe_of(self.preset)
+        return replace(
+            usual,
+            steps=self.stage1_steps or usual.steps,
+            batch=self.batch or usual.batch,
+            threads=self.threads or usual.threads,
+            stem_steps=(self.stem_steps or usual.stem_steps) if usual.stem_steps else 0,
+        )
+
     def settings(self) -> dict[str, Any]:
-        """Return them as a journal keeps them: without a preset, as before there was a choice."""
-        plain = spec.to_plain(self)
-        if self.preset == DEFAULT_PRESET:
-            del plain["preset"]
-        return plain
+        """Return them as a journal keeps them: the numbers that are used.
+
+        Those that came later are left out where they are as they were before.
+        """
+        recipe = self.recipe
+        used = {"stage1_steps": recipe.steps, "batch": recipe.batch}
+        later = {
+            "preset": (self.preset, DEFAULT_PRESET),
+            "stem_steps": (recipe.stem_steps, 0),
+            "threads": (recipe.threads, recipe_of(DEFAULT_PRESET).threads),
+        }
+        plain = {key: value for key, value in spec.to_plain(self).items() if key not in later}
+        chosen = {key: value for key, (value, before) in later.items() if value != before}
+        return plain | used | chosen
+
+
+def settings_of(sizes: Sizes, robot: Robot | None) -> dict[str, Any]:
+    """Return what a seed's journal keeps of what it was run with."""
+    return sizes.settings() | ({"robot": spec.to_plain(robot)} if robot else {})
+
+
+def read_settings(settings: Mapping[str, Any], where: str) -> tuple[Sizes, Robot | None]:
+    """Return what `settings_of` was given.
+
+    Raises:
+        SpecError: if it was something else.
+    """
+    plain = dict(settings)
+    robot = plain.pop("robot", None)
+    sizes = spec.from_plain(Sizes, plain, where=where)
+    return sizes, spec.from_plain(Robot, robot, where=where) if robot else None
 
 
 class SeedFolder:
     """The files of one seed below `folder`; nothing here is written or need be there."""
 
-    def __init__(self, folder: Path, sizes: Sizes, seed: int) -> None:
-        """Name the folder, what is spent in it, and its seed."""
-        self.folder, self.sizes, self.seed = folder, sizes, seed
+    def __init__(self, folder: Path, sizes: Sizes, seed: int, robot: Robot | None = None) -> None:
+        """Name the folder, what is spent in it, its seed, and what is real: a robot, or the lab."""
+        self.folder, self.sizes, self.seed, self.robot = folder, sizes, seed, robot
+
+    @property
+    def reality(self) -> str:
+        """What rows of real trials are called."""
+        return "robot" if self.robot else "lab"
 
     def lab(self, test: Test = "") -> Path:
         """Return the hidden lab's file, which only the lab may read."""
@@ -71,19 +119,26 @@ class SeedFolder:
 
     def store(self, kind: str, task: str, bench: Bench = "") -> Path:
         """Return the demonstrations of a task, `real` or `sim`."""
+        if kind == "real" and self.robot:
+            return Path(self.robot.real[task])
         return self.folder / f"{kind}-{task}{suffix(bench, '-in-')}.zarr"
 
     def bench(self, bench: Bench) -> Path:
-        """Return the twin file that arms of a bench train in."""
-        if bench == "recovered":
+        """Return the twin file that arms of a bench train in; a robot's twin is a recovered one."""
+        if bench == "recovered" and not self.robot:
             return self.folder / "calibration" / "twin.yaml"
         return self.folder / "uncalibrated.yaml" if bench == "uncalibrated" else self.sizes.twin
 
     def around(self, test: Test) -> Path:
         """Return the twin file whose objects a test is about."""
         if test == "unseen objects":
-            return self.folder / "unseen-objects.yaml"
+            return Path(self.robot.unseen_objects) if self.robot else self.drawn_objects
         return self.sizes.twin
+
+    @property
+    def drawn_objects(self) -> Path:
+        """The file of the twin with unseen objects that a study makes for the lab."""
+        return self.folder / "unseen-objects.yaml"
 
     def unseen_starts(self, task: str, purpose: int) -> Path:
         """Return the file of a task's unseen starts, for `TEST_SEED` or `TRIAL_SEED`."""
@@ -104,40 +159,49 @@ class SeedFolder:
         """Return the folder of an arm's evaluation in the twin: TASK.json for each task."""
         return self.folder / "sim" / f"{arm.folder}{suffix(test)}"
 
-    def lab_folder(self, name: str, task: str, test: Test = "") -> Path:
-        """Return where the lab trials of a study are kept."""
+    def trials_folder(self, name: str, task: str, test: Test = "") -> Path:
+        """Return where the real trials of a study are kept: the locked plan and its key."""
         return self.folder / "trials" / f"{name}-{task}{suffix(test)}"
+
+    def ledger(self, at: Path) -> Path:
+        """Return the ledger of the trials that are kept in a `trials_folder`."""
+        if self.robot and self.robot.ledgers:
+            return Path(self.robot.ledgers) / f"seed-{self.seed}" / f"{at.name}.jsonl"
+        return at / "ledger.jsonl"
 
     def steps_of(self, name: StudyName, study: Study) -> tuple[str, ...]:
         """Return the journal's names of all that a study does here, shared steps included."""
         tasks = self.sizes.tasks
-        found = ["lab", *(f"real-{task}" for task in tasks)]
+        simulated = self.robot is None
+        found = ["lab", *(f"real-{task}" for task in tasks)] if simulated else []
         if self.untrained is not None:
             found.append(self.untrained.name)
         if set(study.benches) - {""}:
-            found += ["calibrate", "uncalibrated"]
+            found += [*(["calibrate"] if simulated else []), "uncalibrated"]
         found += [self.store("sim", task, bench).stem for bench in study.benches for task in tasks]
-        if "unseen objects" in study.tests:
+        if "unseen objects" in study.tests and simulated:
             found += ["unseen-objects", "lab-unseen-objects"]
+        if self.sizes.recipe.stem_steps:
+            found += [arm.stem_folder for arm in study.arms]
         found += [folder for arm in study.arms for folder in (arm.stage1_folder, arm.folder)]
         found += self.twin_steps(study)
         for test in study.tests:
             if test == "unseen starts":
                 found += [self.unseen_starts(task, TEST_SEED).stem for task in tasks]
             if self.sizes.trials > 0:
-                found += [f"plan-{self.lab_folder(name, task, test).name}" for task in tasks]
+                found += [f"plan-{self.trials_folder(name, task, test).name}" for task in tasks]
                 found += [self.trial_starts(task, test).stem for task in tasks]
-        return tuple(dict.fromkeys([*found, *self.lab_steps(name, study)]))
+        return tuple(dict.fromkeys([*found, *self.trial_steps(name, study)]))
 
     def twin_steps(self, study: Study) -> list[str]:
         """Return the steps after which all of a study's rows of the twin are there."""
         cells = itertools.product(study.tests, study.arms)
         return [evaluation(self.sim_results(arm, test)) for test, arm in cells]
 
-    def lab_steps(self, name: StudyName, study: Study) -> list[str]:
-        """Return the steps after which all of a study's rows of the lab are there."""
+    def trial_steps(self, name: StudyName, study: Study) -> list[str]:
+        """Return the steps after which all of a study's rows of real trials are there."""
         cells = itertools.product(study.tests, self.sizes.tasks) if self.sizes.trials > 0 else ()
-        return [f"trials-{self.lab_folder(name, task, test).name}" for test, task in cells]
+        return [f"trials-{self.trials_folder(name, task, test).name}" for test, task in cells]
 
 
 def evaluation(results: Path) -> str:

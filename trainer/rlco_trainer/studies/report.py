@@ -17,8 +17,10 @@ from rlco_trainer.atomic import replaced_folder, write_text
 from rlco_trainer.studies.arms import Study, StudyName, Usual, study
 from rlco_trainer.studies.figure import draw
 from rlco_trainer.studies.page import FIGURE, PAGE, RECORD, ROWS, Record, page
-from rlco_trainer.studies.places import SeedFolder, Sizes
-from rlco_trainer.studies.results import Row, lab_rows, twin_rows, write_csv
+from rlco_trainer.studies.places import SeedFolder, Sizes, read_settings
+from rlco_trainer.studies.recipes import DEFAULT_PRESET
+from rlco_trainer.studies.results import Row, trial_rows, twin_rows, write_csv
+from rlco_trainer.studies.robot import Robot
 from rlco_trainer.studies.steps import StepFailedError, read_journal
 
 NAMES: tuple[StudyName, ...] = get_args(StudyName)
@@ -63,17 +65,15 @@ class StudyReportCommand:
         """Write a study's folder if it has a finished seed; return what was found."""
         chosen = study(name, self.usual)
         rows: list[Row] = []
-        seconds, done, under_way, sizes = 0.0, [], [], None
+        seconds, done, under_way = 0.0, [], []
+        common: tuple[Sizes, Robot | None] | None = None
         for folder in _seed_folders(self.studies):
             journal = read_journal(folder)
-            seed = SeedFolder(
-                folder,
-                spec.from_plain(Sizes, journal["settings"], where=str(folder)),
-                int(folder.name.partition("-")[2]),
-            )
-            if sizes is not None and sizes != seed.sizes:
+            sizes, robot = read_settings(journal["settings"], str(folder))
+            if common is not None and common != (sizes, robot):
                 raise StepFailedError(f"{folder} has other sizes than {self.studies}'s other seeds")
-            sizes = seed.sizes
+            common = sizes, robot
+            seed = SeedFolder(folder, sizes, int(folder.name.partition("-")[2]), robot)
             wanted = seed.steps_of(name, chosen)
             ended = [step for step in wanted if step in journal["steps"]]
             found = _finished_rows(name, chosen, seed, journal["steps"])
@@ -83,12 +83,12 @@ class StudyReportCommand:
                 seconds += sum(journal["steps"][step]["seconds"] for step in ended)
             if len(ended) < len(wanted):
                 under_way.append(f"seed {seed.seed}: {len(ended)} of {len(wanted)} steps done")
-        if not rows or sizes is None:
+        if not rows or common is None:
             return f"no finished seed ({'; '.join(under_way)})"
         record = Record(
             name=name,
             usual=self.usual,
-            command=_command(name, done, self.studies, sizes, self.usual),
+            command=_command(name, done, self.studies, self.usual, *common),
             hours=round(seconds / 3600, 2),
             under_way=tuple(under_way),
             note=self.note,
@@ -113,26 +113,36 @@ def _finished_rows(
     rows: list[Row] = []
     if all(step in done for step in seed.twin_steps(chosen)):
         rows += twin_rows(chosen, seed)
-    if seed.sizes.trials > 0 and all(step in done for step in seed.lab_steps(name, chosen)):
-        rows += lab_rows(name, chosen, seed)
+    if seed.sizes.trials > 0 and all(step in done for step in seed.trial_steps(name, chosen)):
+        rows += trial_rows(name, chosen, seed)
     return rows
 
 
-def _command(name: StudyName, seeds: Sequence[int], out: Path, sizes: Sizes, usual: Usual) -> str:
+def _command(
+    name: StudyName,
+    seeds: Sequence[int],
+    out: Path,
+    usual: Usual,
+    sizes: Sizes,
+    robot: Robot | None,
+) -> str:
     """Return the command that makes these results, without what is the default.
 
-    A twin is named by its file and runs by their last two folders: where a machine keeps them is
-    nobody's business.
+    A twin and a robot are named by their files and runs by their last two folders: where a machine
+    keeps them is nobody's business.
     """
     words = ["rlco-train", "study", name, "--seeds", *map(str, seeds)]
-    plain = spec.to_plain(usual) | spec.to_plain(sizes)
-    default = spec.to_plain(Usual()) | spec.to_plain(Sizes())
-    if _is_demo_bench(sizes.twin):
+    plain = spec.to_plain(usual) | sizes.settings()
+    default = spec.to_plain(Usual()) | Sizes(preset=sizes.preset).settings()
+    default["preset"] = DEFAULT_PRESET
+    if robot is not None:
+        words += ["--robot", f"{robot.name}.yaml"]
+    if robot is not None or _is_demo_bench(sizes.twin):
         plain["twin"] = default["twin"]
     else:
         plain["twin"] = sizes.twin.name
     for key, value in plain.items():
-        if value != default[key]:
+        if value != default.get(key):
             values = value if isinstance(value, list) else [value]
             words += [f"--{key.replace('_', '-')}", *map(str, values)]
     return shlex.join([*words, "--out", str(Path(*out.resolve().parts[-2:]))])

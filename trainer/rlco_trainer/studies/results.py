@@ -30,7 +30,7 @@ class Row:
     arm: str
     task: str
     place: str
-    """`twin` or `lab`, and after a comma what is unseen there."""
+    """`twin`, `lab` or `robot`, and after a comma what is unseen there."""
     successes: int
     episodes: int
 
@@ -51,7 +51,7 @@ def rows_of(name: StudyName, study: Study, seed: SeedFolder) -> list[Row]:
         UnfinishedError: if trials are missing.
     """
     rows = twin_rows(study, seed)
-    return rows + lab_rows(name, study, seed) if seed.sizes.trials > 0 else rows
+    return rows + trial_rows(name, study, seed) if seed.sizes.trials > 0 else rows
 
 
 def twin_rows(study: Study, seed: SeedFolder) -> list[Row]:
@@ -73,8 +73,8 @@ def twin_rows(study: Study, seed: SeedFolder) -> list[Row]:
     return rows
 
 
-def lab_rows(name: StudyName, study: Study, seed: SeedFolder) -> list[Row]:
-    """Read a seed's trials in the lab.
+def trial_rows(name: StudyName, study: Study, seed: SeedFolder) -> list[Row]:
+    """Read a seed's real trials, in the lab or on the robot.
 
     Raises:
         UnfinishedError: if trials are missing.
@@ -82,7 +82,7 @@ def lab_rows(name: StudyName, study: Study, seed: SeedFolder) -> list[Row]:
     return [
         row
         for test, task in itertools.product(study.tests, seed.sizes.tasks)
-        for row in _trials(seed.lab_folder(name, task, test), seed.seed, task, place("lab", test))
+        for row in _trials(seed, name, task, test)
     ]
 
 
@@ -91,18 +91,19 @@ def place(where: str, test: Test) -> str:
     return f"{where}, {test}" if test else where
 
 
-def _trials(at: Path, seed: int, task: str, where: str) -> list[Row]:
+def _trials(seed: SeedFolder, name: str, task: str, test: Test) -> list[Row]:
+    at = seed.trials_folder(name, task, test)
     study = spec.load(LockedStudy, at / "study.yaml")
-    with Ledger.open(at / "ledger.jsonl", study) as ledger:
+    with Ledger.open(seed.ledger(at), study) as ledger:
         result = analyse(study, ledger, spec.load(Key, at / "key.yaml"))
     if not result.finished:
         raise UnfinishedError(f"{at}: {result.remaining} trials are still to run")
     return [
         Row(
-            seed=seed,
+            seed=seed.seed,
             arm=policy.label,
             task=task,
-            place=where,
+            place=place(seed.reality, test),
             successes=policy.successes,
             episodes=policy.n,
         )

@@ -12,9 +12,11 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +44,12 @@ def script(name: str) -> str:
 def command(program: str, /, *words: object, **options: object) -> list[str]:
     """Return a command line: the program, its words, then `--option value` for each option.
 
-    A tuple gives its option several values; an option that is None is left out.
+    A tuple gives its option several values, True none; an option that is None is left out.
     """
     flags: list[str] = []
     for name, value in options.items():
         if value is not None:
-            values = value if isinstance(value, tuple) else (value,)
+            values = value if isinstance(value, tuple) else () if value is True else (value,)
             flags += [f"--{name.replace('_', '-')}", *(str(item) for item in values)]
     return [script(program), *(str(word) for word in words), *flags]
 
@@ -71,16 +73,66 @@ def read_journal(folder: Path) -> dict[str, Any]:
     return found
 
 
-class Steps:
-    """A folder with steps that were run in it."""
+class Children:
+    """The processes that run now, of all threads, so that one thread can end them all."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._ended = False
+
+    @contextmanager
+    def process(self, words: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a process, and end it with the block if it has not ended by then.
+
+        Raises:
+            StepFailedError: after `end`.
+        """
+        with self._lock:
+            if self._ended:
+                raise StepFailedError(f"`{typed(words)}` was not started: interrupted")
+            child = subprocess.Popen(words, stderr=subprocess.STDOUT, **options)
+            self._running.add(child)
+        try:
+            yield child
+        finally:
+            _stop(child)
+            with self._lock:
+                self._running.discard(child)
+
+    def end(self) -> None:
+        """End every process, and start no more."""
+        with self._lock:
+            self._ended = True
+            running = tuple(self._running)
+        for child in running:
+            _stop(child)
+
+
+class Steps:
+    """A folder with steps that were run in it.
+
+    What its commands say is shown and kept in `logs/`. With a `name`, as where several sequences
+    run at once, it is only kept, and a step shows as one line that begins with the name.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        *,
+        name: str = "",
+        children: Children | None = None,
+    ) -> None:
         """Open or make the folder.
 
         Raises:
             StepFailedError: if it holds a sequence with other settings.
         """
         self.folder = folder
+        self.name, self.children = name, children or Children()
+        self._began_s = time.monotonic()
         (folder / "logs").mkdir(parents=True, exist_ok=True)
         self._journal = folder / JOURNAL
         plain = json.loads(json.dumps(dict(settings), default=str))
@@ -120,9 +172,10 @@ class Steps:
             StepFailedError: with the command and its log, if one exits with an error.
         """
         if name in self:
-            print(f"\n== {title}: done before", flush=True)
+            if not self.name:
+                print(f"\n== {title}: done before", flush=True)
             return
-        print(f"\n== {title}", flush=True)
+        self.begin(title)
         started_s = time.monotonic()
         for i, words in enumerate(commands):
             self.execute(f"{name}{i or ''}", words)
@@ -134,34 +187,41 @@ class Steps:
         Raises:
             StepFailedError: with the command and its log, if it exits with an error.
         """
-        execute(words, self.folder / "logs" / f"{name}.log")
+        log = self.folder / "logs" / f"{name}.log"
+        execute(words, log, self.children, shown=not self.name)
+
+    def begin(self, title: str) -> None:
+        """Say which step begins."""
+        if self.name:
+            since = timedelta(seconds=round(time.monotonic() - self._began_s))
+            print(f"{self.name}, {since}: {title}", flush=True)
+        else:
+            print(f"\n== {title}", flush=True)
 
     def finish(self, name: str, commands: list[str], seconds: float) -> None:
         """Note that a step is done."""
         self._record["steps"][name] = {"commands": commands, "seconds": round(seconds, 1)}
         self._save()
-        print(f"   took {seconds:.0f} s", flush=True)
+        if not self.name:
+            print(f"   took {seconds:.0f} s", flush=True)
 
 
-def execute(words: list[str], log: Path) -> None:
-    """Run one command, showing its output and keeping it in `log`.
+def execute(words: list[str], log: Path, children: Children, *, shown: bool) -> None:
+    """Run one command, keeping its output in `log` and showing it if it is to be `shown`.
 
     Raises:
         StepFailedError: with the command and its log, if it exits with an error.
     """
-    print(f"   $ {typed(words)}", flush=True)
-    with log.open("wb") as file:
-        child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if shown:
+        print(f"   $ {typed(words)}", flush=True)
+    with log.open("wb") as file, children.process(words, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
-        try:
-            while block := os.read(child.stdout.fileno(), 1 << 16):
-                file.write(block)
+        while block := os.read(child.stdout.fileno(), 1 << 16):
+            file.write(block)
+            if shown:
                 sys.stdout.buffer.write(block)
                 sys.stdout.buffer.flush()
-            code = child.wait()
-        except BaseException:
-            _stop(child)
-            raise
+        code = child.wait()
     if code:
         raise StepFailedError(f"`{typed(words)}` ended with exit code {code}; see {log}")
 
@@ -178,22 +238,19 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def policy_server(words: list[str], ready: Path, log: Path) -> Iterator[str]:
+def policy_server(words: list[str], ready: Path, log: Path, steps: Steps) -> Iterator[str]:
     """Run `rlco-serve` with `--ready-file ready` and yield its URL once its policies are warm.
 
     Raises:
         StepFailedError: if the server ends or does not get ready in time.
     """
     ready.unlink(missing_ok=True)
-    print(f"   $ {typed(words)}", flush=True)
-    with log.open("wb") as file:
-        child = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT)
-        try:
-            deadline_s = time.monotonic() + SERVER_START_TIMEOUT_S
-            while not ready.exists():
-                if child.poll() is not None or time.monotonic() > deadline_s:
-                    raise StepFailedError(f"the policy server did not start; see {log}")
-                time.sleep(0.1)
-            yield str(json.loads(ready.read_text(encoding="utf-8"))["url"])
-        finally:
-            _stop(child)
+    if not steps.name:
+        print(f"   $ {typed(words)}", flush=True)
+    with log.open("wb") as file, steps.children.process(words, stdout=file) as child:
+        deadline_s = time.monotonic() + SERVER_START_TIMEOUT_S
+        while not ready.exists():
+            if child.poll() is not None or time.monotonic() > deadline_s:
+                raise StepFailedError(f"the policy server did not start; see {log}")
+            time.sleep(0.1)
+        yield str(json.loads(ready.read_text(encoding="utf-8"))["url"])
