@@ -99,6 +99,7 @@ class FakeCommands:
         elif words[:2] == ["rlco-train", "eval"]:
             asked, run = parse(words[1:]), Path(given["--checkpoint"]).parent.name
             assert isinstance(asked, Eval)
+            assert asked.out is not None
             for task in asked.tasks:
                 successes = round(self.rate(run, task) * asked.episodes)
                 found = {"successes": successes, "episodes": asked.episodes}

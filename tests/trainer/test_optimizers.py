@@ -1,4 +1,4 @@
-"""AdamW with 8-bit moments: torch's descent within a tolerance, in a quarter of the bytes."""
+"""AdamW with moments of 8 bits, or in the host's memory: torch's descent in less memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rlco_trainer import optimizers
 from rlco_trainer.optimizers import (
     BLOCK,
     BYTES_PER_NUMBER,
@@ -24,6 +25,7 @@ from rlco_trainer.training_state import (
     save_state,
 )
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 
 @pytest.fixture(autouse=True)
@@ -140,12 +142,13 @@ def test_the_first_step_is_torchs():
         torch.testing.assert_close(found[1], found[0])
 
 
-def test_the_order_of_memory_does_not_matter():
+@pytest.mark.parametrize("moments", ["8bit", "cpu"])
+def test_the_order_of_memory_does_not_matter(moments):
     found = []
     for layout in (torch.contiguous_format, torch.channels_last):
         generator = torch.Generator().manual_seed(0)
         p = nn.Parameter(torch.randn(8, 4, 3, 3, generator=generator).to(memory_format=layout))
-        optimizer = adamw([p], lr=0.1, moments="8bit")
+        optimizer = adamw([p], lr=0.1, moments=moments)
         for _ in range(3):
             p.grad = torch.randn(8, 4, 3, 3, generator=generator).to(memory_format=layout)
             optimizer.step()
@@ -196,9 +199,10 @@ def test_states_take_a_quarter_of_the_bytes():
     assert sizes["8bit"] < 0.26 * sizes["fp32"]
 
 
-def test_goes_on_bit_for_bit_from_a_saved_state(tmp_path):
+@pytest.mark.parametrize("moments", ["8bit", "cpu"])
+def test_goes_on_bit_for_bit_from_a_saved_state(tmp_path, moments):
     network, loss = toy()
-    optimizer = adamw(network.parameters(), lr=3e-3, moments="8bit", weight_decay=1e-2)
+    optimizer = adamw(network.parameters(), lr=3e-3, moments=moments, weight_decay=1e-2)
     train(optimizer, loss, 0, 20)
     save_state(tmp_path, TrainingState(tensors=optimizer_tensors(optimizer), values={}))
     weights = {name: value.clone() for name, value in network.state_dict().items()}
@@ -206,7 +210,7 @@ def test_goes_on_bit_for_bit_from_a_saved_state(tmp_path):
 
     again, loss = toy()
     again.load_state_dict(weights)
-    resumed = adamw(again.parameters(), lr=3e-3, moments="8bit", weight_decay=1e-2)
+    resumed = adamw(again.parameters(), lr=3e-3, moments=moments, weight_decay=1e-2)
     saved = load_state(tmp_path)
     assert saved is not None
     restore_optimizer(resumed, saved.tensors)
@@ -219,9 +223,74 @@ def test_goes_on_bit_for_bit_from_a_saved_state(tmp_path):
         assert torch.equal(tensors[name], value), name
 
 
-def test_half_precision_is_refused():
+@pytest.mark.parametrize("moments", ["8bit", "cpu"])
+def test_half_precision_is_refused(moments):
     with pytest.raises(ValueError, match="bfloat16"):
-        adamw([nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))], lr=1e-3, moments="8bit")
+        adamw([nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))], lr=1e-3, moments=moments)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 1e-2])
+@pytest.mark.parametrize("size", [1, 9, 100])
+def test_moments_in_the_hosts_memory_give_torchs_numbers(monkeypatch, weight_decay, size):
+    """Bit for bit, and slice by slice: slices of 16 numbers, with a rest."""
+    monkeypatch.setattr(optimizers, "SLICE", 16)
+    weights, states = [], []
+    for moments in ("fp32", "cpu"):
+        torch.manual_seed(0)
+        p = nn.Parameter(torch.randn(size, 3))
+        frozen = nn.Parameter(torch.randn(4))
+        optimizer = adamw([p, frozen], lr=1e-2, moments=moments, weight_decay=weight_decay)
+        for step in range(20):
+            p.grad = torch.randn(size, 3) * 10.0 ** (step % 5 - 2)
+            optimizer.param_groups[0]["lr"] = 1e-2 / (1 + step)
+            optimizer.step()
+        assert list(optimizer.state) == [p]
+        weights.append(p.detach())
+        states.append(optimizer_tensors(optimizer))
+    assert torch.equal(*weights)
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        assert torch.equal(states[1][name], value), name
+
+
+def test_moments_stay_in_the_hosts_memory_while_weights_are_elsewhere(monkeypatch):
+    """On a device that does not exist: torch's fake one refuses to mix devices, as a GPU does."""
+    seen = []
+
+    def update(weights, slopes, firsts, seconds, *rest, **numbers):
+        seen.extend(t.device.type for t in (*weights, *slopes, *firsts, *seconds))
+        weights[0].add_(slopes[0]).add_(firsts[0]).add_(seconds[0])
+
+    monkeypatch.setattr(optimizers, "torch_adamw", update)
+    with FakeTensorMode():
+        p = nn.Parameter(torch.zeros(7, 5, device="cuda"))
+        optimizer = adamw([p], lr=1e-2, moments="cpu")
+        for turn in range(2):
+            p.grad = torch.ones(7, 5, device="cuda")
+            optimizer.step()
+            for name in ("exp_avg", "exp_avg_sq"):
+                kept = optimizer.state[p][name]
+                assert (kept.device.type, kept.dtype, kept.shape) == ("cpu", torch.float32, p.shape)
+            if turn == 0:  # as a run does that goes on
+                saved = {name: value.clone() for name, value in optimizer.state[p].items()}
+                groups = optimizer.state_dict()["param_groups"]
+                optimizer.load_state_dict({"state": {0: saved}, "param_groups": groups})
+    assert seen == 8 * ["cuda"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_moments_in_the_hosts_memory_give_a_gpus_numbers():
+    weights = []
+    for moments in ("fp32", "cpu"):
+        torch.manual_seed(0)
+        p = nn.Parameter(torch.randn(300, 70).cuda())
+        optimizer = adamw([p], lr=1e-2, moments=moments, weight_decay=1e-2)
+        for _ in range(10):
+            p.grad = torch.randn(300, 70).cuda()
+            optimizer.step()
+        weights.append(p.detach().cpu())
+    assert optimizer.state[p]["exp_avg"].is_pinned()
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-7)
 
 
 def test_without_decay_it_is_adam():

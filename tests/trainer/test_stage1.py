@@ -253,6 +253,18 @@ def test_moments_of_8_bits_are_used_and_go_on_bit_for_bit(stores, tmp_path):
         assert torch.equal(tensor, ends[1][name]), name
 
 
+def test_moments_in_the_hosts_memory_learn_the_same_bit_for_bit(stores):
+    ends = []
+    for moments in ("fp32", "cpu"):
+        run = Stage1Run(config_of(stores, steps=4, moments=moments))
+        for _ in range(4):
+            run.update()
+        ends.append(run.state().tensors)
+    assert ends[0].keys() == ends[1].keys()
+    for name, tensor in ends[0].items():
+        assert torch.equal(tensor, ends[1][name]), name
+
+
 def test_a_run_from_before_an_option_is_gone_on_with(stores, tmp_path):
     config = config_of(stores)
     plain = spec.to_plain(config)

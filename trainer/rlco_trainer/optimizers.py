@@ -1,24 +1,32 @@
-"""AdamW for both stages: torch's, or ours with moments of 8 bits each.
+"""AdamW for both stages: torch's, or with its moments in 8 bits each, or in the host's memory.
 
 AdamW is Loshchilov and Hutter 2019 (arXiv 1711.05101, algorithm 2). For 8 bits a moment is cut
 into blocks, each with its largest magnitude in float32 (Dettmers et al. 2022, arXiv 2110.02861,
 section 2.1), and every number becomes one of 256 codes relative to that. Unlike theirs, our codes
 are evenly spaced in the logarithm, and rounding is random without bias: the second moment changes
 by a thousandth a step, which rounding to the nearest code would lose for ever.
+
+In the host's memory moments stay float32, and the arithmetic is torch's own on the parameter's
+device: a slice of both moments at a time goes there and comes back (Rajbhandari et al. 2021, arXiv
+2104.07857, keep the arithmetic on the host too, which is slower per weight and rounds otherwise).
 """
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw as torch_adamw
 
-Moments = Literal["fp32", "8bit"]
-BYTES_PER_NUMBER: dict[Moments, float] = {"fp32": 8.0, "8bit": 2 * (1 + 4 / 256)}
-"""Optimizer state of one trained number: two moments, and their blocks' scales."""
+Moments = Literal["fp32", "8bit", "cpu"]
+BYTES_PER_NUMBER: dict[Moments, float] = {"fp32": 8.0, "8bit": 2 * (1 + 4 / 256), "cpu": 0.0}
+"""Optimizer state of one trained number on its device: two moments, and their blocks' scales."""
+HOST_BYTES_PER_NUMBER: dict[Moments, float] = {"fp32": 0.0, "8bit": 0.0, "cpu": 8.0}
+"""The same in the host's memory."""
 BLOCK = 256
 """Numbers that share a scale."""
 SLICE = BLOCK << 14
@@ -67,12 +75,8 @@ def dequantise(packed: Tensor, scales: Tensor, codes: Tensor) -> Tensor:
     return codes[packed.long()] * each
 
 
-class BlockwiseAdamW(torch.optim.Optimizer):
-    """AdamW whose moments take 8 bits each and a 64th for scales.
-
-    Rounding is drawn from the step and the parameter's position, so a run repeats, and goes on
-    after a kill, bit for bit.
-    """
+class _SlicedAdamW(torch.optim.Optimizer):
+    """AdamW that updates a slice at a time and keeps its moments in a way of its own."""
 
     def __init__(
         self, params: Iterable[nn.Parameter], *, lr: float, weight_decay: float = 0.0
@@ -86,7 +90,7 @@ class BlockwiseAdamW(torch.optim.Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.dtype != torch.float32:
-                    raise ValueError(f"moments of 8 bits are for float32 weights, got {p.dtype}")
+                    raise ValueError(f"moments kept apart are for float32 weights, got {p.dtype}")
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -107,6 +111,38 @@ class BlockwiseAdamW(torch.optim.Optimizer):
                     self._descend(p, p.grad, position, group["lr"], group["weight_decay"])
                 position += 1
         return loss
+
+    @abstractmethod
+    def _descend(
+        self, p: nn.Parameter, grad: Tensor, position: int, lr: float, decay: float
+    ) -> None:
+        """Update one parameter, the `position`-th, and its state."""
+
+    @abstractmethod
+    def _kept(self, value: Tensor, p: nn.Parameter) -> Tensor:
+        """Return a copy of a saved moment where this class keeps those of `p`."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take a state as it is: torch would give moments the parameters' format and device."""
+        super().load_state_dict(state_dict)
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        for position, saved in state_dict["state"].items():
+            p = parameters[position]
+            self.state[p] = {
+                name: value.clone() if name == "step" else self._kept(value, p)
+                for name, value in saved.items()
+            }
+
+
+class BlockwiseAdamW(_SlicedAdamW):
+    """AdamW whose moments take 8 bits each and a 64th for scales.
+
+    Rounding is drawn from the step and the parameter's position, so a run repeats, and goes on
+    after a kill, bit for bit.
+    """
+
+    def _kept(self, value: Tensor, p: nn.Parameter) -> Tensor:
+        return value.to(p.device, copy=True)
 
     def _descend(
         self, p: nn.Parameter, grad: Tensor, position: int, lr: float, decay: float
@@ -141,22 +177,53 @@ class BlockwiseAdamW(torch.optim.Optimizer):
         if not p.is_contiguous():  # then `weights` is a copy, as of kernels stored channels last
             p.copy_(weights.view(p.shape))
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take a state as it is: torch would turn codes into the parameters' number format."""
-        super().load_state_dict(state_dict)
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        for position, saved in state_dict["state"].items():
-            p = parameters[position]
-            self.state[p] = {
-                name: value.clone() if name == "step" else value.to(p.device, copy=True)
-                for name, value in saved.items()
-            }
+
+class HostAdamW(_SlicedAdamW):
+    """AdamW whose float32 moments stay in the host's memory; the numbers are torch's."""
+
+    def _kept(self, value: Tensor, p: nn.Parameter) -> Tensor:
+        return self._empty(value.shape, p).copy_(value)
+
+    @staticmethod
+    def _empty(shape: torch.Size, p: nn.Parameter) -> Tensor:
+        """Return memory that a GPU can read and write directly, where there is one."""
+        return torch.empty(shape, pin_memory=p.is_cuda and torch.cuda.is_available())
+
+    def _descend(
+        self, p: nn.Parameter, grad: Tensor, position: int, lr: float, decay: float
+    ) -> None:
+        state = self.state[p]
+        if not state:
+            state["step"] = torch.zeros(())
+            state |= {name: self._empty(p.shape, p).zero_() for name in ("exp_avg", "exp_avg_sq")}
+        weights, slopes = p.detach().reshape(-1), grad.reshape(-1)
+        whole = (weights, slopes, state["exp_avg"].view(-1), state["exp_avg_sq"].view(-1))
+        for w, g, *kept in zip(*(values.split(SLICE) for values in whole), strict=True):
+            first, second = (moment.to(p.device) for moment in kept)
+            torch_adamw(
+                *([w], [g], [first], [second], [], [state["step"].clone()]),
+                foreach=True,
+                amsgrad=False,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                lr=lr,
+                weight_decay=decay,
+                eps=EPS,
+                maximize=False,
+            )
+            kept[0].copy_(first)
+            kept[1].copy_(second)
+        state["step"] += 1
+        if not p.is_contiguous():  # then `weights` is a copy
+            p.copy_(weights.view(p.shape))
 
 
 def adamw(
     parameters: Iterable[nn.Parameter], *, lr: float, moments: Moments, weight_decay: float = 0.0
 ) -> torch.optim.Optimizer:
-    """Return AdamW with moments of 32 or 8 bits; without decay it is Adam."""
+    """Return AdamW with its moments as asked for; without decay it is Adam."""
     if moments == "8bit":
         return BlockwiseAdamW(parameters, lr=lr, weight_decay=weight_decay)
+    if moments == "cpu":
+        return HostAdamW(parameters, lr=lr, weight_decay=weight_decay)
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, foreach=True)

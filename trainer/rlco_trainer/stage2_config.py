@@ -90,7 +90,8 @@ class Stage2Config:
     precision: Precision = "fp32"
     """Arithmetic of the update's forward passes; weights stay in fp32."""
     moments: Moments = "fp32"
-    """Adam's state: two float32 numbers a trained weight, or 8 bits each (less memory)."""
+    """Adam's state, two numbers a trained weight: in float32, in 8 bits each (less memory), or in
+    float32 in the host's memory (none of the GPU's, the same numbers, slower steps)."""
     ppo: PpoConfig = field(default_factory=PpoConfig)
     """Numbers of the update."""
 

@@ -97,6 +97,14 @@ class TestMemory:
         assert small.optimizer_gb < 0.26 * large.optimizer_gb
         assert small.weights_gb == large.weights_gb
 
+    def test_moments_in_the_hosts_memory_are_counted_there(self):
+        moved, kept = memory_of("pi05-3b", 8, moments="cpu"), memory_of("pi05-3b", 8)
+        assert (moved.optimizer_gb, kept.host_gb) == (0, 0)
+        assert moved.host_gb == kept.optimizer_gb
+        assert moved.total_gb < memory_of("pi05-3b", 8, moments="8bit").total_gb
+        assert f"and {moved.host_gb:.1f} GB of the host's memory" in str(moved)
+        assert "host" not in str(kept)
+
     @pytest.mark.parametrize("name", ["pi05-tiny", "openvla-tiny"])
     def test_stage_two_counts_what_it_trains(self, name):
         contract = franka_compact()

@@ -15,7 +15,7 @@ from rlco_datasets import spec
 from rlco_datasets.contract import Contract
 from torch import nn
 
-from rlco_trainer.optimizers import BYTES_PER_NUMBER, Moments
+from rlco_trainer.optimizers import BYTES_PER_NUMBER, HOST_BYTES_PER_NUMBER, Moments
 from rlco_trainer.policies.families import build_network
 from rlco_trainer.policies.openvla.config import OpenVlaConfig
 from rlco_trainer.policies.pi05.config import Pi05Config
@@ -38,6 +38,8 @@ class MemoryEstimate:
     gradients_gb: float
     optimizer_gb: float
     activations_gb: float
+    host_gb: float
+    """Of Adam's moments that stay in the host's memory."""
 
     @property
     def total_gb(self) -> float:
@@ -46,11 +48,13 @@ class MemoryEstimate:
         return OVERHEAD[0] + parts * (1 + OVERHEAD[1])
 
     def __str__(self) -> str:
+        host = f", and {self.host_gb:.1f} GB of the host's memory" if self.host_gb else ""
         return (
             f"{self.parameters / 1e6:,.1f} M parameters, {self.trained / 1e6:,.1f} M trained; a "
             f"step of {self.batch} takes about {self.total_gb:.1f} GB (weights "
             f"{self.weights_gb:.1f}, gradients {self.gradients_gb:.1f}, Adam "
             f"{self.optimizer_gb:.1f}, activations {self.activations_gb:.1f}, the rest overhead)"
+            f"{host}"
         )
 
 
@@ -119,6 +123,7 @@ def estimate(
         gradients_gb=sum(p.numel() * p.element_size() for p in trained) / GB,
         optimizer_gb=sum(p.numel() for p in trained) * BYTES_PER_NUMBER[moments] / GB,
         activations_gb=batch * kept * kept_bytes / GB,
+        host_gb=sum(p.numel() for p in trained) * HOST_BYTES_PER_NUMBER[moments] / GB,
     )
 
 
