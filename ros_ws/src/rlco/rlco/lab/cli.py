@@ -1,4 +1,4 @@
-"""`rlco-lab`: make simulated labs."""
+"""`rlco-lab`: make simulated labs, do their people's work, and grade calibrations of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from rlco_calibration.twin import demo_bench, load_twin
 from rlco_datasets import spec
 
 from rlco.lab.draw import draw_lab
+from rlco.lab.people import People
+from rlco.lab.unmeasured import unmeasure
 from rlco.parameters import contract_named
 
 
@@ -24,6 +26,7 @@ class Draw:
     Goes in: the training twin's file. Comes out: a twin file marked hidden, which only the
     simulated lab reads; training and calibration refuse it.
     Example: `rlco-lab draw --seed 3 --gap 1.0 --out runs/lab/hidden.yaml`
+    Example: `rlco-lab draw --seed 1 --unmeasured --out runs/lab/hidden.yaml`
     """
 
     out: Path
@@ -34,6 +37,17 @@ class Draw:
     """Which lab; the same seed and gap always give the same."""
     gap: float = 1.0
     """How different the lab is: 0 not at all, 1 as benches differ from their first measurement."""
+    unmeasured: bool = False
+    """Let differ too what a ruler measures well: lens, table height, sizes, the drawer's place. The
+    lab of `rlco-lab grade` with this seed; one to calibrate from nothing."""
+
+    def run(self) -> None:
+        """Write the hidden twin."""
+        lab = draw_lab(load_twin(self.twin), seed=self.seed, gap=self.gap)
+        if self.unmeasured:
+            lab = unmeasure(lab, seed=self.seed)
+        spec.save(lab, self.out)
+        print(f"{self.out}: hidden lab {lab.name} ({lab.id}), gap {self.gap:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,24 +120,19 @@ def _say(line: str) -> None:
     print(f"  {line}", file=sys.stderr)
 
 
-def run(command: Draw | Grade) -> None:
+def run(command: Draw | People | Grade) -> None:
     """Do what the command line asks for.
 
     Raises:
         ValueError: naming the file or value that is wrong.
     """
-    if isinstance(command, Grade):
-        command.run()
-        return
-    lab = draw_lab(load_twin(command.twin), seed=command.seed, gap=command.gap)
-    spec.save(lab, command.out)
-    print(f"{command.out}: hidden lab {lab.name} ({lab.id}), gap {command.gap:g}")
+    command.run()
 
 
 def main() -> None:
     """Run `rlco-lab`."""
     command = tyro.extras.subcommand_cli_from_dict(
-        {"draw": Draw, "grade": Grade}, description=__doc__
+        {"draw": Draw, "people": People, "grade": Grade}, description=__doc__
     )
     try:
         run(command)
