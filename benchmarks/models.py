@@ -1,7 +1,10 @@
-"""What caching saves in the large families, on their tiny presets: medians on the CPU.
+"""What caching saves in the large families, and what memory their presets take.
 
-Ours reads images and prompt once an action chunk and keeps keys and values; the peer is the same
-network computing everything again, for each denoising step (pi05) or for each token (openvla).
+Times are medians on the CPU, of the tiny presets: ours reads images and prompt once an action chunk
+and keeps keys and values; the peer is the same network computing everything again, for each
+denoising step (pi05) or for each token (openvla). Memory of a large preset is its estimate beside
+the card that it is for. For a tiny one the estimate of what the backward pass needs stands beside
+what torch keeps of a step of stage I.
 
 python benchmarks/models.py --json models.json
 """
@@ -17,20 +20,31 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from _rows import report, row
-from rlco_datasets.contract import Contract, franka_compact
-from rlco_trainer.policies.interface import Observation
+from _rows import Row, report, row
+from rlco_datasets.contract import Contract, franka_compact, franka_third_person
+from rlco_trainer.optimizers import Moments
+from rlco_trainer.policies.interface import Observation, Policy
+from rlco_trainer.policies.memory import estimate
 from rlco_trainer.policies.openvla.policy import OpenVlaPolicy
 from rlco_trainer.policies.openvla.tokens import action_ids
 from rlco_trainer.policies.pi05.flow import sample_ode
 from rlco_trainer.policies.pi05.policy import Pi05Policy
-from rlco_trainer.policies.presets import new_policy
+from rlco_trainer.policies.presets import PRESETS, new_policy
 from rlco_trainer.untrained import nominal_normalisation
+from torch import Tensor
+
+CARDS: dict[str, tuple[tuple[Moments, int, float], ...]] = {
+    "pi05-3b": (("fp32", 32, 80.0), ("8bit", 8, 48.0), ("cpu", 8, 40.0)),
+    "pi05-3b-24gb": (("fp32", 16, 24.0),),
+    "openvla-7b": (("fp32", 16, 80.0),),
+    "openvla-7b-24gb": (("fp32", 8, 24.0),),
+}
+"""Adam's moments, samples of a step, and the card (GB) that docs/models.md names for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Measure cached against uncached inference; prints a table."""
+    """Measure cached against uncached inference, and memory; prints a table."""
 
     rounds: int = 15
     """Timed inferences a side; medians are reported."""
@@ -93,10 +107,53 @@ def token_times(contract: Contract, arguments: Arguments) -> list[float]:
         patches, tokens, mask = policy.read(features)
         chosen = torch.full((arguments.batch, 1), first)
         for _ in range(7 * contract.horizon):
-            logits = policy.network.logits(patches, tokens, mask, chosen)[:, -1, first:end]
+            logits = policy.network.logits(patches, tokens, mask, chosen)[:, -1]
+            if logits.shape[1] > end - first:  # of the whole vocabulary
+                logits = logits[:, first:end]
             chosen = torch.cat([chosen, first + logits.argmax(1, keepdim=True)], 1)
 
     return alternated(lambda: policy.best_actions(features), uncached, arguments.rounds)
+
+
+def memory_rows(batch: int) -> list[Row]:
+    """Return what a step takes: large presets beside their cards, tiny ones as torch counts it."""
+    rows = []
+    contract = franka_third_person()
+    for name, cards in CARDS.items():
+        for moments, samples, card_gb in cards:
+            preset = PRESETS[name]
+            architecture = preset.architecture()
+            needed = estimate(preset.family, architecture, contract, samples, moments=moments)
+            told = f"{name}: memory of a step of {samples}, {moments} moments; peer: the card"
+            rows.append(row(told, needed.total_gb, card_gb, "GB", 1))
+    for name in ("pi05-tiny", "openvla-tiny"):
+        policy = new_policy(name, franka_compact(), nominal_normalisation(franka_compact()))
+        preset = PRESETS[name]
+        needed = estimate(preset.family, preset.architecture(), policy.contract, batch)
+        told = f"{name}: activations of a step of {batch}, estimate; peer: counted"
+        rows.append(row(told, 1000 * needed.activations_gb, kept_mb(policy, batch), "MB", 1))
+    return rows
+
+
+def kept_mb(policy: Policy, batch: int) -> float:
+    """Return the MB of tensors that torch keeps for the backward pass of a supervised step."""
+    weights = {p.untyped_storage().data_ptr() for p in policy.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    contract = policy.contract
+    features = policy.encode(observe(contract, batch))
+    actions = torch.zeros(batch, contract.horizon, 7)
+    mask = torch.ones(batch, contract.horizon, dtype=torch.bool)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = policy.train().sft_loss(features, actions, mask)["loss"]
+    assert loss.requires_grad
+    return sum(kept.values()) / 1e6
 
 
 def main(arguments: Arguments) -> None:
@@ -112,7 +169,7 @@ def main(arguments: Arguments) -> None:
     for name, measure in found.items():
         ours, peer = measure(contract, arguments)
         rows.append(row(name, ours, peer, "ms", arguments.rounds))
-    report(rows, arguments.json)
+    report([*rows, *memory_rows(arguments.batch)], arguments.json)
 
 
 if __name__ == "__main__":
