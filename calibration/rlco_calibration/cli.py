@@ -15,6 +15,7 @@ from rlco_datasets.initial_condition import ConditionList
 from rlco_datasets.store import StoreError
 
 from rlco_calibration import describe
+from rlco_calibration.appearance_cli import AppearanceCommand
 from rlco_calibration.background_cli import BackgroundCommand
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.initial_states import sample
@@ -104,6 +105,7 @@ Command = (
     | Annotated[MarkCommand, tyro.conf.subcommand("mark")]
     | Annotated[SceneCommand, tyro.conf.subcommand("scene")]
     | Annotated[TasksCommand, tyro.conf.subcommand("tasks")]
+    | Annotated[AppearanceCommand, tyro.conf.subcommand("appearance")]
     | Annotated[BackgroundCommand, tyro.conf.subcommand("background")]
     | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Show, tyro.conf.subcommand("show")]

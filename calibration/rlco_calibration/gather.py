@@ -184,7 +184,7 @@ class Gatherer:
 
         Steps: captures, touches, motions and pushes; and where asked for `drawer` (touches of it)
         and `slides` (pushes of it), and `objects` and `marks`, pictures that somebody is to click
-        in: now, or where nobody is here, later.
+        in: now, or where nobody is here, later; and `appearance`, pictures of known places.
 
         Raises:
             CalibrationError: naming what cannot be collected, or what collected cannot be used.
@@ -200,6 +200,8 @@ class Gatherer:
             scene.objects(cameras[0])
         if "marks" in steps:
             scene.marks(cameras[0])
+        if "appearance" in steps:
+            scene.appearance(cameras[0])
         self._click(scene.pictures)
         if "drawer" in steps:
             scene.drawer(self._home())

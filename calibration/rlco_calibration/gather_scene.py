@@ -11,6 +11,7 @@ from rlco_datasets import spec
 from rlco_datasets.frames import pose_matrix
 from rlco_datasets.initial_condition import InitialCondition, ObjectPose
 
+from rlco_calibration import appearance
 from rlco_calibration.clicking import Picture
 from rlco_calibration.drawer import FINGER_HALF_DEPTH_M, DrawerTouches
 from rlco_calibration.errors import CalibrationError
@@ -33,6 +34,10 @@ OBJECT = "cube"
 OBJECT_PLACES_M = ((0.44, -0.1), (0.54, -0.06), (0.5, 0.06), (0.44, 0.12), (0.56, 0.1))
 ASIDE_TCP_M = (0.36, 0.28, 0.4)
 """Where the arm is out of the camera's way."""
+SEEN_TCP_M = ((0.36, 0.28, 0.4), (0.5, 0.0, 0.3), (0.45, -0.2, 0.3))
+"""Where the arm stands in pictures of known places: here it throws light back, there shadow."""
+BURST = 4
+OPEN_M = 0.08
 HANDLE_TOUCHES = 3
 AWAY_M, OVER_M = 0.035, 0.07
 """How far before a face a press begins, and how far over the handle the fingers travel."""
@@ -68,6 +73,25 @@ class SceneGatherer:
             wanted = Picture(camera=camera, object=OBJECT, place_m=place_m, yaw_rad=yaw)
             self.pictures.add(name, wanted, frame)
             self._say(f"pictures of objects: {index + 1} of {len(OBJECT_PLACES_M)}")
+
+    def appearance(self, camera: str) -> None:
+        """Take frames of the bench with arm and objects at known places, for colours and lights."""
+        for index, tcp_m in enumerate(SEEN_TCP_M):
+            name = f"{OBJECT_TASK}_{index}"
+            if (self._walk.folder / appearance.FOLDER / f"{name}.yaml").is_file():
+                continue
+            start = sample(self._twin, OBJECT_TASK, np.random.default_rng(index), name)
+            start = replace(start, tcp_position_m=tcp_m)
+            self._port.lay_out(start)
+            frames = [self._port.frame(camera)[1]]
+            here = self._port.read().T_base_tcp
+            while len(frames) < BURST:
+                self._port.command(here, OPEN_M)
+                frames.append(self._port.frame(camera)[1])
+            appearance.keep(
+                self._walk.folder, name, appearance.Seen(camera=camera, start=start), frames
+            )
+            self._say(f"pictures of known places: {index + 1} of {len(SEEN_TCP_M)}")
 
     def marks(self, camera: str) -> None:
         """Take a picture of the table in which the marked start positions are to be clicked."""

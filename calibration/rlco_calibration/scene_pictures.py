@@ -1,4 +1,4 @@
-"""Pictures of the steps `objects`, `drawer`, `slides` and `tasks`, to judge them by."""
+"""Pictures of the steps `objects`, `drawer`, `slides`, `appearance` and `tasks`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
@@ -71,6 +72,22 @@ def slides(
             lag.plot(behind * 1000, style, color=colour, lw=1)
     way.set(xlabel="control period", ylabel="mm", title="handle (black: measured, blue: twin)")
     lag.set(xlabel="control period", ylabel="mm", title="hand behind its command")
+    save_page(figure, path)
+
+
+def appearance(
+    pictures: Mapping[str, tuple[Array, Array, Array]], notes: Sequence[str], path: Path
+) -> None:
+    """Draw the first pictures: real, as the twin showed them before, and as it shows them now."""
+    shown = list(pictures.items())[:3]
+    figure = Figure(figsize=(10.0, 2.9 * len(shown) + 0.4), layout="constrained")
+    figure.suptitle("; ".join(notes), fontsize=11)
+    rows = np.atleast_2d(figure.subplots(len(shown), 3))
+    for panels, (name, frames) in zip(rows, shown, strict=True):
+        titles = (f"{name}: real", "twin before", "twin now")
+        for panel, frame, title in zip(panels, frames, titles, strict=True):
+            panel.imshow(np.clip(frame, 0, 255).astype(np.uint8))
+            panel.set(title=title, xticks=[], yticks=[])
     save_page(figure, path)
 
 

@@ -1,8 +1,9 @@
-"""The steps `objects`, `drawer` and `tasks`: from what a folder holds to numbers and pictures."""
+"""The steps about the scene: from what a folder holds to numbers and pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -11,10 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from rlco_datasets import spec
 
-from rlco_calibration import box_depth, box_pixels, drawer, marked_states, scene_pictures
+from rlco_calibration import appearance as pictures_of
+from rlco_calibration import (
+    appearance_fit,
+    box_depth,
+    box_pixels,
+    drawer,
+    marked_states,
+    scene_pictures,
+)
 from rlco_calibration.box_depth import DepthBox
 from rlco_calibration.errors import CalibrationError
 from rlco_calibration.estimate import interval
+from rlco_calibration.initial_states import stood
 from rlco_calibration.marked_states import Marks, MeasuredStates
 from rlco_calibration.objects import (
     ObjectCapture,
@@ -28,6 +38,7 @@ from rlco_calibration.parts import Drawer
 from rlco_calibration.recording import Recording
 from rlco_calibration.results import CameraResult, Quantities, Quantity, with_quantities
 from rlco_calibration.scene_fit import SceneView
+from rlco_calibration.simulators import TwinSimulator
 from rlco_calibration.twin import Twin, TwinError
 
 Array = NDArray[np.float64]
@@ -258,6 +269,26 @@ def pushed_drawer(twin: Twin, recording: Recording) -> Drawer:
         f"{recording.initial.name}: no handle of a drawer of the twin was tracked, only "
         f"{sorted(recording.track.objects)}"
     )
+
+
+def appearance(
+    folder: Path, twin: Twin, simulator: TwinSimulator
+) -> tuple[Quantities, appearance_fit.Pictures]:
+    """Return colours, lights and the noise of cameras, and pictures before and after.
+
+    Raises:
+        CalibrationError: if there are no pictures, or naming one that cannot be used.
+    """
+    bursts = pictures_of.load(folder)
+    by_camera: dict[str, list[pictures_of.Burst]] = {}
+    for burst in bursts:
+        scene_view(folder, burst.seen.camera, twin)
+        by_camera.setdefault(burst.seen.camera, []).append(burst)
+    stated = [replace(b, seen=replace(b.seen, start=stood(twin, b.seen.start))) for b in bursts]
+    found = appearance_fit.fit(twin, stated, simulator.look)
+    noises = [pictures_of.noise(camera, mine) for camera, mine in by_camera.items()]
+    quantities = (*found.quantities.quantities, *(item for item in noises if item is not None))
+    return Quantities(quantities=quantities, notes=found.quantities.notes), found.pictures
 
 
 def tasks(folder: Path, twin: Twin) -> MeasuredStates:

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from rlco_datasets.contract import Contract
+from rlco_datasets.initial_condition import InitialCondition
 
 from rlco_calibration.demonstration import Replayed
 from rlco_calibration.errors import CalibrationError
@@ -30,6 +31,21 @@ class View:
     labels: NDArray[np.uint8]
 
 
+ARM_NAME = "arm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a camera of a twin sees of a start: frame `(H, W, 3)` RGB, without the sensor's noise.
+
+    `masks` `(H, W)` say where each object, cabinet, handle (with its drawer) and the arm
+    (`ARM_NAME`) is seen.
+    """
+
+    frame: NDArray[np.uint8]
+    masks: dict[str, NDArray[np.bool_]]
+
+
 class TwinSimulator(Simulator, Protocol):
     """A simulator, its grid of time, and its view of a twin."""
 
@@ -39,6 +55,9 @@ class TwinSimulator(Simulator, Protocol):
 
     def view(self, twin: Twin, camera: str, T_base_tcp: NDArray[np.float64]) -> View:
         """Return what a camera of the twin sees with the arm at a pose."""
+
+    def look(self, twin: Twin, camera: str, start: InitialCondition) -> Look:
+        """Return what a camera of the twin sees with everything at a start."""
 
     def close(self) -> None:
         """End the processes that replay, where there are any; may be repeated."""

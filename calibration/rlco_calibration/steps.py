@@ -83,9 +83,9 @@ class WalkCommand:
     """Turn what was collected into results, pictures and twin.yaml, step by step; resumable.
 
     Goes in: a folder with captures, touches, motions and pushes, as the robot side's `calibrate`
-    collects them (objects, drawers, slides and marks too, where wanted), and the twin to start
-    from. Comes out: results/*.yaml, pictures/*.png and twin.yaml in the same folder. Steps that are
-    solved are not done again, unless --again.
+    collects them (objects, drawers, slides, appearance and marks too, where wanted), and the twin
+    to start from. Comes out: results/*.yaml, pictures/*.png and twin.yaml in the same folder. Steps
+    that are solved are not done again, unless --again.
     Example: rlco-calibrate walk --folder runs/calibration --twin bench.yaml
     """
 
@@ -96,7 +96,8 @@ class WalkCommand:
     contract: str = "franka_compact"
     """Name of a built-in contract, or path of a contract YAML."""
     steps: tuple[str, ...] = STEPS
-    """Which steps to do, of: cameras table objects drawer arm friction slides tasks twin."""
+    """Which steps to do, of: cameras table objects drawer arm friction slides appearance
+    tasks twin."""
     again: bool = False
     """Do steps again that are solved already."""
     workers: int = 1

@@ -8,6 +8,7 @@
       slides/*.npz         pushes of a drawer          (collected; optional)
       to_click/*.yaml      pictures to click in        (collected; optional)
       objects/*.yaml       pictures of objects         (collected and clicked; optional)
+      appearance/*.yaml    pictures of known places    (collected; optional)
       drawers/*.yaml       touches of a drawer         (collected; optional)
       marks/*.yaml         marked start positions      (touched, or clicked; optional)
       ruler.yaml           numbers typed in            (by hand; optional)
@@ -57,13 +58,25 @@ Say = Callable[[str], None]
 
 LENS_MODEL = "k1k2p1p2"
 """What hand-eye refines: the tangential part too, for it is easily taken for the centre."""
-STEPS = ("cameras", "table", "objects", "drawer", "arm", "friction", "slides", "tasks", "twin")
-REPLAYED = ("arm", "friction", "slides")
-"""Steps that replay motions in the twin."""
+STEPS = (
+    "cameras",
+    "table",
+    "objects",
+    "drawer",
+    "arm",
+    "friction",
+    "slides",
+    "appearance",
+    "tasks",
+    "twin",
+)
+REPLAYED = ("arm", "friction", "slides", "appearance")
+"""Steps that need the twin simulated: motions replayed, or its cameras' pictures."""
 OPTIONAL = {
     "objects": "objects/*.yaml",
     "drawer": "drawers/*.yaml",
     "slides": "slides/*.npz",
+    "appearance": "appearance/*.yaml",
     "tasks": "marks/*.yaml",
 }
 """Steps that are left out where nothing was collected for them: the twin keeps its numbers."""
@@ -273,6 +286,18 @@ class Walk:
         scene_pictures.slides(model, stood, replayed, found, self.picture("slides"))
         return self._keep("slides", found)
 
+    def appearance(self, simulator: TwinSimulator) -> Quantities:
+        """Measure colours, lights and noise in pictures of cameras that are measured.
+
+        Raises:
+            CalibrationError: if there are none, or naming the picture that cannot be used.
+        """
+        found, shown = scene_steps.appearance(
+            self.folder, self._with_cameras(self.measured(SCENE)), simulator
+        )
+        scene_pictures.appearance(shown, found.notes, self.picture("appearance"))
+        return self._keep("appearance", found)
+
     def _recordings(self, name: str, twin: Twin) -> list[Recording]:
         """Return the recordings of a folder, things standing on the twin's table from the start.
 
@@ -308,13 +333,16 @@ class Walk:
                 twin = with_quantities(twin, spec.load(Quantities, self.result(name)))
         return twin
 
-    def twin(self) -> Twin:
-        """Write and return the measured twin: every result there is, and the ruler's numbers."""
-        twin = self.measured((*SCENE, *REPLAYED))
+    def _with_cameras(self, twin: Twin) -> Twin:
         for path in sorted((self.folder / "results").glob("camera_*.yaml")):
             result = spec.load(CameraResult, path)
             if result.setup == "eye_to_hand":
                 twin = with_camera(twin, result)
+        return twin
+
+    def twin(self) -> Twin:
+        """Write and return the measured twin: every result there is, and the ruler's numbers."""
+        twin = self._with_cameras(self.measured((*SCENE, *REPLAYED)))
         if self.result("tasks").is_file():
             twin = with_states(twin, spec.load(MeasuredStates, self.result("tasks")))
         spec.save(twin, self.folder / "twin.yaml")

@@ -15,10 +15,11 @@ from rlco_calibration.demonstration import Replayed
 from rlco_calibration.initial_states import sample
 from rlco_calibration.outline import ARM, MOVABLE, SURROUNDINGS
 from rlco_calibration.recording import Recording, Track
-from rlco_calibration.simulators import View
+from rlco_calibration.simulators import ARM_NAME, Look, View
 from rlco_calibration.twin import Twin
 from rlco_datasets.closing import Closing
 from rlco_datasets.contract import Contract
+from rlco_datasets.initial_condition import InitialCondition
 
 from rlco_trainer.twin.batch import TwinBatch
 from rlco_trainer.twin.scene import PHYSICS_RATE_HZ, TwinScene
@@ -126,6 +127,20 @@ class TwinSimulator(Closing):
             scene.step_to(demonstration.targets[-1], opening)
             succeeded = succeeded or scene.status().success
         return Replayed(track=track, widths_m=widths_m, succeeded=succeeded)
+
+    def look(self, twin: Twin, camera: str, start: InitialCondition) -> Look:
+        """Return what a camera of the twin sees with everything at a start, without noise."""
+        clean = replace(twin, cameras=tuple(replace(c, noise_std=0.0) for c in twin.cameras))
+        scene = TwinScene(clean, self._contract, start.task, images="source")
+        scene.reset(start)
+        frame = scene.source_frame(camera)
+        masks = {ARM_NAME: np.zeros(frame.shape[:2], bool)}
+        for name, mask in scene.source_entities(camera).items():
+            if name.startswith(ARM_LINKS):
+                masks[ARM_NAME] |= mask
+            else:
+                masks[name] = mask
+        return Look(frame=frame, masks=masks)
 
     def view(self, twin: Twin, camera: str, T_base_tcp: Array) -> View:
         """Return a camera's full frame of the twin, the tool at a pose, and what is where in it."""

@@ -19,7 +19,7 @@ from rlco.lab.clicker import LabClicker
 from rlco.lab.unmeasured import WORKSPACE_FLOOR_M
 
 Say = Callable[[str], None]
-SESSIONS = ("captures,touches,objects,marks", "drawer,slides", "motions,pushes")
+SESSIONS = ("captures,touches,objects,marks,appearance", "drawer,slides", "motions,pushes")
 """What is collected in one go: the drawer needs another scene, and pushes the box's height."""
 
 

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from rlco.parameters.base import ParameterError, parameter
 from rlco.parameters.bench import BenchParameters
 
-COLLECTED = ("captures", "touches", "objects", "marks", "drawer", "slides", "motions", "pushes")
+COLLECTED = (
+    "captures",
+    "touches",
+    "objects",
+    "marks",
+    "appearance",
+    "drawer",
+    "slides",
+    "motions",
+    "pushes",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +29,8 @@ class CalibrateParameters(BenchParameters):
     steps: str = parameter(
         "captures,touches,motions,pushes",
         "What to collect, separated by commas: captures, touches, motions, pushes; objects and "
-        "marks, pictures to click in later; or drawer and slides alone (touches and pushes of the "
-        "drawer), for which the drawer is set up.",
+        "marks, pictures to click in later; appearance, pictures for colours and lights; or drawer "
+        "and slides alone (touches and pushes of the drawer), for which the drawer is set up.",
     )
     captures: int = parameter(30, "Poses of the board to capture, per camera.", low=8, high=500)
 
