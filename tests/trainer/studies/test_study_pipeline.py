@@ -13,7 +13,7 @@ from fakes.study_commands import SIZES, install
 from rlco_calibration.twin import load_twin
 from rlco_datasets import spec
 from rlco_datasets.initial_condition import ConditionList
-from rlco_trainer.cli import Stage1, parse
+from rlco_trainer.cli import Stage1, main, parse
 from rlco_trainer.stage1 import Stage1Config
 from rlco_trainer.studies.arms import StudyName, Usual, study
 from rlco_trainer.studies.cli import StudyCommand
@@ -160,6 +160,31 @@ def test_a_tiny_preset_has_its_stem_trained_first_and_frozen(monkeypatch, tmp_pa
         ).run()
 
 
+def test_a_large_model_starts_from_its_public_weights_on_the_device_asked_for(
+    monkeypatch, tmp_path
+):
+    fake = install(monkeypatch)
+    machine = {"device": "cuda", "precision": "bf16", "moments": "8bit"}
+    init = tmp_path / "models" / "pi05-base"
+    sizes = replace(SIZES, preset="pi05-3b", init=init, batch=8, trials=0, **machine)
+    StudyCommand(name="sim-init", out=tmp_path / "runs", seeds=(3,), sizes=sizes).run()
+    assert not fake.of("rlco-train", "init")
+    stage1, stage2 = (fake.of("rlco-train", stage) for stage in ("stage1", "stage2"))
+    assert len(stage1) == len(stage2) == 2
+    for line in (*stage1, *stage2):
+        assert {name: option(line, f"--{name}") for name in machine} == machine
+    assert {option(line, "--init") for line in stage1} == {str(init)}
+    assert {option(line, "--batch") for line in stage1} == {"8"}
+    seed = SeedFolder(tmp_path / "runs/seed-3", sizes, 3)
+    journal = read_journal(seed.folder)
+    assert set(journal["steps"]) == set(seed.steps_of("sim-init", study("sim-init", Usual())))
+    assert read_settings(journal["settings"], "journal")[0].init == init
+    main(["study-report", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")])
+    page = (tmp_path / "docs/results.md").read_text(encoding="utf-8")
+    assert "--preset pi05-3b --init models/pi05-base --device cuda" in page
+    assert str(tmp_path) not in page
+
+
 def test_recipes_are_those_of_the_documentation():
     text = (Path(__file__).parents[3] / "docs/models.md").read_text(encoding="utf-8")
     block = text.partition("## The tiny presets from scratch")[2].partition("```bash")[2]
@@ -184,7 +209,8 @@ def test_recipes_are_those_of_the_documentation():
 
 def test_a_folder_from_before_there_was_a_choice_of_models_is_gone_on_with():
     settings = SIZES.settings()
-    assert not {"preset", "threads", "stem_steps"} & set(settings)
+    later = {"preset", "threads", "stem_steps", "init", "device", "precision", "moments"}
+    assert not later & set(settings)
     assert (settings["stage1_steps"], settings["batch"]) == (3000, 128)
     assert read_settings(settings, "journal")[0].settings() == settings
 

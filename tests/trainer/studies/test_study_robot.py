@@ -154,7 +154,7 @@ def test_a_study_waits_for_the_ledgers_and_goes_on_with_them(
     main(["study-report", *where, "--real-demos", str(DEMOS), "--names", "sim-init"])
     page = (tmp_path / "docs/results.md").read_text(encoding="utf-8")
     assert ROBOT in page
-    assert "**held** in the robot" in page
+    assert "**held** on the robot" in page
     assert "--robot cell-2.yaml" in page
     assert str(files) not in page
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rlco_evaluation.seeds import SeedMean
 
 from rlco_trainer.studies.arms import Study
-from rlco_trainer.studies.results import AVERAGE, Row, over_seeds
+from rlco_trainer.studies.results import AVERAGE, Row, over_seeds, within
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ def draw(study: Study, rows: Sequence[Row], path: Path) -> None:
     ):
         (_lines if study.axis else _bars)(axes, study, rows, place)
         seeds = len({row.seed for row in rows if row.place == place})
-        axes.set_ylabel(f"success in the {place} (%)\n{seeds} seed{'s' if seeds > 1 else ''}")
+        axes.set_ylabel(f"success {within(place)} (%)\n{seeds} seed{'s' if seeds > 1 else ''}")
         axes.set_ylim(0, 100)
         axes.grid(axis="y", color="#dddddd", linewidth=0.8)
         axes.set_axisbelow(True)

@@ -12,7 +12,7 @@ from rlco_evaluation.seeds import SeedMean
 
 from rlco_trainer.studies.arms import Study, StudyName, Usual, study
 from rlco_trainer.studies.paper import REPORTED
-from rlco_trainer.studies.results import AVERAGE, Row, difference, markdown, read_csv
+from rlco_trainer.studies.results import AVERAGE, Row, difference, markdown, read_csv, within
 
 PAGE, RECORD, ROWS, FIGURE = "results.md", "study.yaml", "results.csv", "figure.png"
 Verdict = Literal["held", "not held", "undecided"]
@@ -132,7 +132,7 @@ def _hypothesis(chosen: Study, rows: Sequence[Row], new: str, old: str) -> str:
     told = []
     for place in dict.fromkeys(row.place for row in rows):
         gain = difference(rows, new, old, AVERAGE, place)
-        told.append(f"**{verdict(gain)}** in the {place} ({_points(gain)})")
+        told.append(f"**{verdict(gain)}** {within(place)} ({_points(gain)})")
     return f"- *{new}* above *{old}*: {', '.join(told)}."
 
 

@@ -221,7 +221,7 @@ class Seed(SeedFolder):
             "learning_rate": recipe.learning_rate,
             "ema_decay": recipe.ema_decay,
         }
-        if self.untrained is not None:
+        if self.untrained is not None and sizes.init is None:
             init = {"preset": sizes.preset, "contract": self._spoken, "seed": self.seed}
             self.steps.run(
                 self.untrained.name,
@@ -256,6 +256,7 @@ class Seed(SeedFolder):
             "balance": "tasks",
             "threads": self.sizes.recipe.threads,
             "seed": self.seed,
+            **self.sizes.machine,
         }
 
     def _reinforce(self, arm: Arm, stage2: Reinforce, start: Path) -> None:
@@ -276,6 +277,7 @@ class Seed(SeedFolder):
                 episodes=sizes.episodes,
                 max_steps=self._max_steps,
                 threads=sizes.recipe.threads,
+                **sizes.machine,
                 final="last",
                 seed=self.seed,
                 out=self.folder / arm.folder,

@@ -11,12 +11,17 @@ from typing import Any
 from rlco_calibration.twin import demo_bench
 from rlco_datasets import spec
 
+from rlco_trainer.optimizers import Moments
+from rlco_trainer.precision import Precision
 from rlco_trainer.studies.arms import Arm, Bench, Study, StudyName, Test
 from rlco_trainer.studies.recipes import DEFAULT_PRESET, Recipe, recipe_of
 from rlco_trainer.studies.robot import Robot
 
 TEST_SEED, TRIAL_SEED = 50_000, 90_000
 """What is added to a seed, so that test starts and trial starts share nothing."""
+
+
+USUAL_MACHINE = {"init": None, "device": "cpu", "precision": "fp32", "moments": "fp32"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,15 @@ class Sizes:
     """The training twin."""
     preset: str = DEFAULT_PRESET
     """Policy that every arm trains, as in `rlco-train init --preset`."""
+    init: Path | None = None
+    """Checkpoint that every arm starts from, as one of `rlco-train init` with public weights; in
+    place of an untrained one of the preset."""
+    device: str = "cpu"
+    """Torch device of both stages."""
+    precision: Precision = "fp32"
+    """Arithmetic of both stages' forward passes."""
+    moments: Moments = "fp32"
+    """How both stages keep Adam's moments."""
     gap: float = 1.0
     """How far the hidden lab is from it (1 = camera 2-3 cm and 2 degrees, other physics)."""
     collected: int = 20
@@ -55,6 +69,12 @@ class Sizes:
     """A trial fails after this time."""
 
     @property
+    def machine(self) -> dict[str, str]:
+        """Return the options of both stages that say where and how numbers are computed."""
+        found = {name: str(getattr(self, name)) for name in ("device", "precision", "moments")}
+        return {name: value for name, value in found.items() if value != USUAL_MACHINE[name]}
+
+    @property
     def recipe(self) -> Recipe:
         """How stage I trains: the preset's recipe with what was asked for."""
         usual = recipe_of(self.preset)
@@ -73,11 +93,12 @@ class Sizes:
         """
         recipe = self.recipe
         used = {"stage1_steps": recipe.steps, "batch": recipe.batch}
-        later = {
+        later: dict[str, tuple[Any, Any]] = {
             "preset": (self.preset, DEFAULT_PRESET),
             "stem_steps": (recipe.stem_steps, 0),
             "threads": (recipe.threads, recipe_of(DEFAULT_PRESET).threads),
         }
+        later |= {key: (getattr(self, key), USUAL_MACHINE[key]) for key in USUAL_MACHINE}
         plain = {key: value for key, value in spec.to_plain(self).items() if key not in later}
         chosen = {key: value for key, (value, before) in later.items() if value != before}
         return plain | used | chosen
@@ -153,6 +174,8 @@ class SeedFolder:
     @property
     def untrained(self) -> Path | None:
         """The checkpoint that stage I starts from; None for `compact`, which it builds itself."""
+        if self.sizes.init is not None:
+            return self.sizes.init
         return None if self.sizes.preset == DEFAULT_PRESET else self.folder / "init"
 
     def sim_results(self, arm: Arm, test: Test = "") -> Path:
@@ -174,7 +197,7 @@ class SeedFolder:
         tasks = self.sizes.tasks
         simulated = self.robot is None
         found = ["lab", *(f"real-{task}" for task in tasks)] if simulated else []
-        if self.untrained is not None:
+        if self.untrained is not None and self.sizes.init is None:
             found.append(self.untrained.name)
         if set(study.benches) - {""}:
             found += [*(["calibrate"] if simulated else []), "uncalibrated"]

@@ -141,11 +141,18 @@ def _command(
         plain["twin"] = default["twin"]
     else:
         plain["twin"] = sizes.twin.name
+    if sizes.init is not None:
+        plain["init"] = _short(sizes.init)
     for key, value in plain.items():
         if value != default.get(key):
             values = value if isinstance(value, list) else [value]
             words += [f"--{key.replace('_', '-')}", *map(str, values)]
-    return shlex.join([*words, "--out", str(Path(*out.resolve().parts[-2:]))])
+    return shlex.join([*words, "--out", _short(out)])
+
+
+def _short(path: Path) -> str:
+    """Return a path's last two folders."""
+    return str(Path(*path.resolve().parts[-2:]))
 
 
 def _is_demo_bench(twin: Path) -> bool:

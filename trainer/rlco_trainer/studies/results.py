@@ -86,6 +86,11 @@ def trial_rows(name: StudyName, study: Study, seed: SeedFolder) -> list[Row]:
     ]
 
 
+def within(place: str) -> str:
+    """Return a place with its preposition."""
+    return f"{'on' if place.startswith('robot') else 'in'} the {place}"
+
+
 def place(where: str, test: Test) -> str:
     """Return what a row says of where its episodes were, and on what."""
     return f"{where}, {test}" if test else where
