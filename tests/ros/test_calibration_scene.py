@@ -19,6 +19,7 @@ from rlco_calibration.initial_states import sample
 from rlco_calibration.lens import Lens
 from rlco_calibration.marked_states import Mark, Marks, MeasuredStates, fitted, positions
 from rlco_calibration.motion import press
+from rlco_calibration.parts import Provenance
 from rlco_calibration.port import Reading
 from rlco_calibration.recording import load_all
 from rlco_calibration.results import Quantities
@@ -195,6 +196,12 @@ def test_pushes_tell_friction_though_the_box_was_not_measured_exactly(tmp_path):
     assert friction.low <= cube.friction <= friction.high
 
 
+STATED = (
+    Provenance(name="drawers.drawer.yaw_rad", source="touched", std=(0.0015,)),
+    Provenance(name="drawers.drawer.friction", source="from a handbook", std=(0.1,)),
+)
+
+
 @pytest.mark.sim
 @pytest.mark.slow
 def test_pushes_tell_how_a_hidden_labs_drawer_slides(tmp_path, monkeypatch):
@@ -212,7 +219,7 @@ def test_pushes_tell_how_a_hidden_labs_drawer_slides(tmp_path, monkeypatch):
         joint_friction_n=nominal.joint_friction_n,
         joint_damping_n_s_per_m=nominal.joint_damping_n_s_per_m,
     )
-    known = replace(HIDDEN, hidden=False, drawers=(guess,), provenance=())
+    known = replace(HIDDEN, hidden=False, drawers=(guess,), provenance=STATED)
     walk = Walk(tmp_path, known, lambda line: None)
     weigh(HIDDEN, tmp_path, seed=3)
     Gatherer(lab_port(), walk, lambda line: None).everything(
@@ -222,7 +229,7 @@ def test_pushes_tell_how_a_hidden_labs_drawer_slides(tmp_path, monkeypatch):
         handle, hand = recording.track.objects["drawer_handle"], recording.track.T_base_tcp
         assert np.linalg.norm((handle[-1] - handle[0])[:3, 3]) > 0.04
         assert (handle[-9] == handle[-1]).all(), "it came to rest"
-        assert (hand[-1] - handle[-1])[2, 3] > 0.08, "the hand is out of the way"
+        assert (hand[-1] - handle[-1])[2, 3] > 0.05, "the hand is out of the way"
     spec.save(Quantities(quantities=()), walk.result("arm"))  # as known from the start
     found = walk.slides(TwinSimulator(franka_compact()))
     assert walk.picture("slides").is_file()
