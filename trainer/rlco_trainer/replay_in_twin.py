@@ -86,6 +86,7 @@ class TwinSimulator(Closing):
         self._contract, self._workers = contract, workers
         self._pool: WorkerPool | None = None
         self._shown: TwinScene | None = None
+        self._seen: TwinScene | None = None
 
     @property
     def substep_s(self) -> float:
@@ -131,7 +132,8 @@ class TwinSimulator(Closing):
     def look(self, twin: Twin, camera: str, start: InitialCondition) -> Look:
         """Return what a camera of the twin sees with everything at a start, without noise."""
         clean = replace(twin, cameras=tuple(replace(c, noise_std=0.0) for c in twin.cameras))
-        scene = TwinScene(clean, self._contract, start.task, images="source")
+        # Kept until the next is there: with the last renderer, its compiled shaders would go too.
+        scene = self._seen = TwinScene(clean, self._contract, start.task, images="source")
         scene.reset(start)
         frame = scene.source_frame(camera)
         masks = {ARM_NAME: np.zeros(frame.shape[:2], bool)}

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import sapien
 import sapien.render
-from mani_skill.render.shaders import PREBUILT_SHADER_CONFIGS, set_shader_pack
 from numpy.typing import NDArray
 from rlco_calibration.parts import CameraModel, Drawer, ObjectModel
 from rlco_calibration.twin import Twin
@@ -20,6 +19,7 @@ from rlco_datasets.frames import pose_matrix
 
 from rlco_trainer.twin import cabinet, robot, shapes
 from rlco_trainer.twin.physics import TABLE_THICKNESS_M, sapien_pose
+from rlco_trainer.twin.shaders import use_shaders
 
 UInt8Image = NDArray[np.uint8]
 
@@ -48,7 +48,7 @@ class Renderer:
     def __init__(
         self, twin: Twin, objects: tuple[ObjectModel, ...], drawers: tuple[Drawer, ...]
     ) -> None:
-        """Load meshes, lights and backdrop; the first in a process takes seconds."""
+        """Load meshes, lights and backdrop."""
         self._scene = sapien.Scene([sapien.render.RenderSystem(sapien.Device("cpu"))])
         self._scene.set_ambient_light(list(twin.lighting.ambient))
         light = twin.lighting
@@ -121,7 +121,7 @@ class Camera:
     ) -> None:
         """Place the camera; `intrinsics` has pixel centres at whole numbers, as OpenCV."""
         width, height = size
-        set_shader_pack(PREBUILT_SHADER_CONFIGS["minimal"])
+        use_shaders()
         self._component = sapien.render.RenderCameraComponent(width, height)
         fx, fy = float(intrinsics[0, 0]), float(intrinsics[1, 1])
         cx, cy = float(intrinsics[0, 2]) + 0.5, float(intrinsics[1, 2]) + 0.5
