@@ -26,6 +26,7 @@ from rlco_datasets import spec
 from rlco_datasets.contract import franka_compact
 from rlco_evaluation.blinding import Key
 from rlco_evaluation.report.inputs import Artefact, Curve, ReportInputs, Simulation
+from rlco_trainer.studies.domains import own_domain
 from rlco_trainer.studies.steps import StepFailedError, Steps, command, policy_server, typed
 
 POLICIES = ("real-only", "sft-co-training", "rl-co")
@@ -34,7 +35,6 @@ CRITERIA = {
     "push_cube": "the cube lies on the mark, let go and at rest",
 }
 TIME_LIMIT_S = 6.0
-DOMAIN, DOMAINS = 60, 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,8 @@ class Demo:
     """Episodes of the final evaluation in the twin, for each policy."""
     trials: int = 30
     """Initial conditions in the lab; each policy meets each of them once."""
+    workers: int = 2
+    """Processes that demonstrate, explore and evaluate in the twin. 1: the command's own."""
 
 
 class Run(Steps):
@@ -79,13 +81,9 @@ class Run(Steps):
             StepFailedError: if the folder holds a run with other settings.
         """
         settings = {**spec.to_plain(demo), "out": "", "seeds": [seed]}
+        del settings["workers"]
         super().__init__(demo.out / f"seed-{seed}", settings)
         self.demo, self.seed = demo, seed
-
-    @property
-    def domain(self) -> str:
-        """The ROS domain as an argument: a lab started by hand keeps out of the demo's."""
-        return f"domain:={DOMAIN + self.seed % DOMAINS}"
 
 
 def run_seed(demo: Demo, seed: int) -> Path:
@@ -95,24 +93,28 @@ def run_seed(demo: Demo, seed: int) -> Path:
     bench, lab, study = demo_bench(), at / "lab" / "hidden.yaml", at / "study"
     real, sim, conditions = at / "demos-real.zarr", at / "demos-sim.zarr", at / "conditions.yaml"
     checkpoints = {name: at / name / "checkpoint" for name in POLICIES}
-    twin = {"twin": bench, "task": task}
+    twin, workers = {"twin": bench, "task": task}, {"workers": demo.workers}
     stage1 = {"steps": demo.stage1_steps, "seed": seed}
     run.run(
         "lab",
         "1/9  Draw a hidden lab: another camera pose, light, colours, friction and arm",
         command("rlco-lab", "draw", twin=bench, seed=1000 + seed, gap=demo.gap, out=lab),
     )
-    collect = (f"twin:={lab}", f"task:={task}", f"store:={real}", run.domain)
-    run.run(
-        "collect",
-        f"2/9  Collect {demo.real_demos} demonstrations in the lab, over ROS 2",
-        command("rlco-up", "collect", *collect, f"episodes:={demo.real_demos}", f"seed:={seed}"),
-        command("rlco-data", "info", real),
-    )
+    collect = (f"twin:={lab}", f"task:={task}", f"store:={real}", f"seed:={seed}")
+    with own_domain() as domain:
+        run.run(
+            "collect",
+            f"2/9  Collect {demo.real_demos} demonstrations in the lab, over ROS 2",
+            command("rlco-up", "collect", *collect, f"episodes:={demo.real_demos}", domain),
+            command("rlco-data", "info", real),
+        )
     run.run(
         "sim-demos",
         f"3/9  Generate {demo.sim_demos} demonstrations in the training twin",
-        command("rlco-train", "demos", **twin, episodes=demo.sim_demos, seed=seed, out=sim),
+        command(
+            *("rlco-train", "demos"),
+            **(twin | workers | {"episodes": demo.sim_demos, "seed": seed, "out": sim}),
+        ),
     )
     run.run(
         "real-only",
@@ -125,7 +127,7 @@ def run_seed(demo: Demo, seed: int) -> Path:
         f"5/9  Stage I: supervised co-training on real and sim (alpha {demo.alpha})",
         command("rlco-train", "stage1", **mix, **stage1),
     )
-    ppo = {"real": real, "beta": demo.beta, "seed": seed}
+    ppo = {"real": real, "beta": demo.beta, "seed": seed, **workers}
     ppo |= {"iterations": demo.iterations, "episodes": demo.iteration_episodes}
     ppo |= {"final": "last", "evaluate_every": 6}
     start = checkpoints["sft-co-training"]
@@ -134,7 +136,7 @@ def run_seed(demo: Demo, seed: int) -> Path:
         f"6/9  Stage II: PPO in the twin + {demo.beta} x supervised loss on real demonstrations",
         command("rlco-train", "stage2", init=start, **twin, **ppo, out=at / "rl-co"),
     )
-    held_out = {"episodes": demo.sim_episodes, "seed": 50_000 + seed}
+    held_out = {"episodes": demo.sim_episodes, "seed": 50_000 + seed, **workers}
     run.run(
         "sim-eval",
         f"7/9  Evaluate in the twin, {demo.sim_episodes} episodes a policy",
@@ -198,11 +200,12 @@ def run_trials(run: Run) -> None:
     serve = command("rlco-serve", *served, "--blind", port=0, ready_file=ready)
     print("\n== 8/9  Serve the policies over HTTP; run the blind trials in the lab, over ROS 2")
     started = time.monotonic()
-    with policy_server(serve, ready, at / "logs" / "server.log", run) as url:
+    log = at / "logs" / "server.log"
+    with policy_server(serve, ready, log, run) as url, own_domain() as domain:
         trials = command(
             *("rlco-up", "eval", f"twin:={at / 'lab' / 'hidden.yaml'}", f"server:={url}"),
             *(f"study:={study / 'study.yaml'}", f"ledger:={at / 'ledger.jsonl'}"),
-            *(f"frames:={at / 'frames'}", run.domain),
+            *(f"frames:={at / 'frames'}", domain),
         )
         run.execute("trials", trials)
     run.finish("trials", [typed(serve), typed(trials)], time.monotonic() - started)

@@ -30,7 +30,7 @@ def run(*words: object) -> str:
 def test_the_demo_ends_with_a_report_and_knows_what_is_done(tmp_path):
     sizes = {
         **{"real-demos": 2, "sim-demos": 3, "stage1-steps": 20, "iterations": 1},
-        **{"iteration-episodes": 8, "sim-episodes": 2, "trials": 2},
+        **{"iteration-episodes": 8, "sim-episodes": 2, "trials": 2, "workers": 1},
     }
     options = [word for name, value in sizes.items() for word in (f"--{name}", value)]
     words = (sys.executable, ROOT / "scripts/demo.py", "--out", tmp_path, *options)
@@ -47,6 +47,7 @@ def test_a_study_ends_with_rows_table_and_figure(tmp_path):
         *("--out", tmp_path, "--tasks", "push_cube", "--real-demos", 1),
         *("--collected", 1, "--sim-demos", 2, "--stage1-steps", 10, "--batch", 16),
         *("--iterations", 1, "--episodes", 8, "--sim-episodes", 2, "--trials", 1),
+        *("--workers", 1),
     )
     with (tmp_path / "sim-init/results.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -162,7 +162,7 @@ class Demos:
     seed: int = 0
     """Seed of initial conditions and of the noise on what is executed."""
     workers: int = 2
-    """Processes."""
+    """Processes; 1: this one."""
 
     def run(self) -> None:
         """Make them, showing progress."""

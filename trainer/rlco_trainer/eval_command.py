@@ -46,7 +46,7 @@ class Eval:
     max_steps: int = 60
     """Time limit of an episode, control periods."""
     workers: int = 2
-    """Rollout processes."""
+    """Rollout processes; 1: this one."""
     envs: int = 8
     """Scenes of each task in each process."""
 

@@ -78,7 +78,7 @@ class Stage2Config:
     seed: int = 0
     """Seed of conditions, exploration and minibatches."""
     workers: int = 2
-    """Rollout processes."""
+    """Rollout processes; 1: this one."""
     envs: int = 8
     """Scenes in each rollout process."""
     threads: int = 2

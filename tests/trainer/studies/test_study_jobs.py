@@ -137,7 +137,6 @@ def test_a_study_with_jobs_ends_with_the_same_results_and_journals(monkeypatch, 
     [
         ({"jobs": 0}, "--jobs must be at least 1"),
         ({"seeds": (1, 1)}, "--seeds each named once"),
-        ({"seeds": (1, 41), "jobs": 2}, "share a ROS domain"),
     ],
 )
 def test_what_cannot_run_at_once_is_refused(tmp_path, changed, message):

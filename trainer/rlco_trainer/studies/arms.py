@@ -272,7 +272,8 @@ def _calibration(usual: Usual) -> Study:
         pairs.append((in_bench[0][1], in_bench[1][1]))
     return Study(
         title="Trained in the twin that calibration recovered, and in an uncalibrated one",
-        question="Does it matter in the lab that the twin was measured?",
+        question="Does it matter in the lab that the twin was measured? (In the twin, each policy "
+        "is tried in the one that it was trained in.)",
         arms=tuple(arms),
         comparisons=tuple(pairs),
     )

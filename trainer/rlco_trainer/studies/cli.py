@@ -11,7 +11,7 @@ from rlco_trainer.atomic import write_text
 from rlco_trainer.studies.arms import Study, StudyName, Usual, study
 from rlco_trainer.studies.figure import draw
 from rlco_trainer.studies.jobs import at_once, interrupted_by_sigterm
-from rlco_trainer.studies.pipeline import DOMAINS, Seed
+from rlco_trainer.studies.pipeline import Seed
 from rlco_trainer.studies.places import Sizes
 from rlco_trainer.studies.results import Row, UnfinishedError, markdown, rows_of, write_csv
 from rlco_trainer.studies.robot import Robot, contract_for, load_robot
@@ -97,11 +97,6 @@ class StudyCommand:
             raise StepFailedError(
                 f"--jobs must be at least 1 and --seeds each named once, got {self.jobs} and "
                 f"{list(self.seeds)}"
-            )
-        if self.jobs > 1 and len({seed % DOMAINS for seed in self.seeds}) < len(self.seeds):
-            raise StepFailedError(
-                f"seeds {list(self.seeds)} would share a ROS domain: at the same time run only "
-                f"seeds that differ modulo {DOMAINS}"
             )
 
     def _run_seed(self, seed: Seed, chosen: Study) -> tuple[Due, ...]:

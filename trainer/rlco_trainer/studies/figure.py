@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlco_evaluation.seeds import SeedMean
 
 from rlco_trainer.studies.arms import Study
-from rlco_trainer.studies.results import AVERAGE, Row, over_seeds, within
+from rlco_trainer.studies.results import AVERAGE, Row, by_seed, columns, over_seeds, within
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,9 @@ def draw(study: Study, rows: Sequence[Row], path: Path) -> None:
         axes.set_axisbelow(True)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-    figure.suptitle(f"{study.title}\nmean over seeds, 95% interval of the mean", fontsize=10)
+    figure.suptitle(
+        f"{study.title}\nmean over seeds (dots: each), 95% interval of the mean", fontsize=10
+    )
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower center", ncols=min(4, len(labels)), fontsize=8
@@ -46,12 +48,13 @@ def draw(study: Study, rows: Sequence[Row], path: Path) -> None:
 
 
 def _bars(axes: Axes, study: Study, rows: Sequence[Row], place: str) -> None:
-    tasks = [*dict.fromkeys(row.task for row in rows), AVERAGE]
+    tasks = columns(rows)
     width = 0.8 / len(study.arms)
     for i, arm in enumerate(study.arms):
         means = [over_seeds(rows, arm.label, task, place) for task in tasks]
+        places_x = [t + (i - (len(study.arms) - 1) / 2) * width for t in range(len(tasks))]
         axes.bar(
-            [t + (i - (len(study.arms) - 1) / 2) * width for t in range(len(tasks))],
+            places_x,
             [100 * mean.mean for mean in means],
             width * 0.92,
             yerr=_reach(means),
@@ -59,6 +62,8 @@ def _bars(axes: Axes, study: Study, rows: Sequence[Row], place: str) -> None:
             color=COLOURS[i % len(COLOURS)],
             error_kw={"elinewidth": 0.9, "ecolor": "#333333"},
         )
+        for x, task in zip(places_x, tasks, strict=True):
+            _seeds(axes, x, by_seed(rows, arm.label, task, place).values())
     axes.set_xticks(range(len(tasks)), [task.replace("_", " ") for task in tasks])
 
 
@@ -77,12 +82,21 @@ def _lines(axes: Axes, study: Study, rows: Sequence[Row], place: str) -> None:
             marker="o",
             capsize=3,
         )
+        for x, label in arms:
+            _seeds(axes, x, by_seed(rows, label, AVERAGE, place).values())
     ticks = sorted({arm.x for arm in study.arms if arm.x is not None})
     if study.log_axis:
         axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel(study.axis)
+
+
+def _seeds(axes: Axes, x: float, rates: Collection[float]) -> None:
+    """Mark each seed's rate, where there are several."""
+    if len(rates) > 1:
+        heights = [100 * rate for rate in rates]
+        axes.scatter([x] * len(heights), heights, s=9, color="white", edgecolor="#333333", zorder=3)
 
 
 def _reach(means: Sequence[SeedMean]) -> list[list[float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn, TypeVar
@@ -13,6 +13,8 @@ from typing import NoReturn, TypeVar
 from rlco_trainer.studies.steps import Children, StepFailedError
 
 T = TypeVar("T")
+INTERRUPTIBLE_S = 0.5
+"""An endless wait misses a signal that comes just before it begins."""
 
 
 def at_once(
@@ -29,17 +31,19 @@ def at_once(
     if jobs == 1:
         return [work(number) for number in numbers]
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(work, number) for number in numbers]
         try:
-            failures = {
-                number: error
-                for number, future in zip(numbers, futures, strict=True)
-                if (error := future.exception()) is not None
-            }
+            futures = [pool.submit(work, number) for number in numbers]
+            while wait(futures, timeout=INTERRUPTIBLE_S).not_done:
+                continue
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             children.end()
             raise
+    failures = {
+        number: error
+        for number, future in zip(numbers, futures, strict=True)
+        if (error := future.exception()) is not None
+    }
     if failures:
         for error in failures.values():
             if not isinstance(error, StepFailedError):

@@ -17,6 +17,7 @@ from rlco_datasets import spec
 from rlco_datasets.contract import Contract, franka_compact
 
 from rlco_trainer.studies.arms import Arm, Bench, Reinforce, Test
+from rlco_trainer.studies.domains import own_domain
 from rlco_trainer.studies.places import (
     TEST_SEED,
     SeedFolder,
@@ -31,12 +32,12 @@ from rlco_trainer.studies.variations import uncalibrated, unseen_objects, unseen
 
 LAB_SEED = 1000
 """Added to a seed for its hidden lab."""
-FIRST_DOMAIN, DOMAINS = 10, 40
-"""ROS domains of studies; the demo's are others."""
 UNSEEN_SEED = 70_000
 """Added to a seed for what is unseen."""
 LAB_CONTRACT = franka_compact()
 """Of every run of a study in the simulated lab."""
+CURVE_POINTS = 4
+"""Evaluations during a stage II, which choose nothing."""
 CAPTURES = 20
 """Captures of the board when a lab is calibrated."""
 
@@ -78,11 +79,6 @@ class Seed(SeedFolder):
         self.steps = Steps(folder, settings_of(sizes, robot), name=name, children=children)
 
     @property
-    def domain(self) -> str:
-        """The ROS domain as an argument of a graph."""
-        return f"domain:={FIRST_DOMAIN + self.seed % DOMAINS}"
-
-    @property
     def _spoken(self) -> str:
         """The contract as an argument: its name, or for a robot a file, which may be its own."""
         if self.robot is None:
@@ -122,13 +118,14 @@ class Seed(SeedFolder):
         self._draw_lab("")
         for task in sizes.tasks:
             where = (f"twin:={self.lab()}", f"measured:={sizes.twin}", f"task:={task}")
-            amount = (f"episodes:={sizes.collected}", f"seed:={self.seed}", self.domain)
+            amount = (f"episodes:={sizes.collected}", f"seed:={self.seed}")
             store = f"store:={self.store('real', task)}"
-            self.steps.run(
-                f"real-{task}",
-                f"Collect demonstrations of {task} in the lab, over ROS 2",
-                command("rlco-up", "collect", *where, store, *amount),
-            )
+            with own_domain() as domain:
+                self.steps.run(
+                    f"real-{task}",
+                    f"Collect demonstrations of {task} in the lab, over ROS 2",
+                    command("rlco-up", "collect", *where, store, *amount, domain),
+                )
 
     def _draw_lab(self, test: Test) -> None:
         draw = {"seed": LAB_SEED + self.seed, "gap": self.sizes.gap, "out": self.lab(test)}
@@ -149,6 +146,7 @@ class Seed(SeedFolder):
                     task=task,
                     contract=self._spoken,
                     episodes=self.sizes.sim_demos,
+                    workers=self.sizes.workers,
                     seed=self.seed,
                     out=self.store("sim", task, bench),
                 ),
@@ -171,21 +169,22 @@ class Seed(SeedFolder):
         A folder of captures that is there already is gone on with.
         """
         folder = self.bench("recovered").parent
-        self.steps.run(
-            "calibrate",
-            "Calibrate the lab, over ROS 2",
-            command(
-                *("rlco-up", "calibrate", f"twin:={self.lab()}", f"measured:={self.sizes.twin}"),
-                *(f"folder:={folder}", "automatic:=true", "steps:=captures,motions,pushes"),
-                *(f"captures:={CAPTURES}", self.domain),
-            ),
-            command(
-                *("rlco-calibrate", "walk"),
-                folder=folder,
-                twin=self.sizes.twin,
-                steps=("cameras", "arm", "friction", "twin"),
-            ),
-        )
+        twins = (f"twin:={self.lab()}", f"measured:={self.sizes.twin}")
+        with own_domain() as domain:
+            self.steps.run(
+                "calibrate",
+                "Calibrate the lab, over ROS 2",
+                command(
+                    *("rlco-up", "calibrate", *twins, f"folder:={folder}", "automatic:=true"),
+                    *("steps:=captures,motions,pushes", f"captures:={CAPTURES}", domain),
+                ),
+                command(
+                    *("rlco-calibrate", "walk"),
+                    folder=folder,
+                    twin=self.sizes.twin,
+                    steps=("cameras", "arm", "friction", "twin"),
+                ),
+            )
 
     def _write(self, name: str, title: str, path: Path, make: Callable[[], Any]) -> None:
         """Make a file, unless that is done already."""
@@ -275,9 +274,11 @@ class Seed(SeedFolder):
                 rl_weight=None if stage2.rl else 0,
                 iterations=sizes.iterations,
                 episodes=sizes.episodes,
+                workers=sizes.workers,
                 max_steps=self._max_steps,
                 threads=sizes.recipe.threads,
                 **sizes.machine,
+                evaluate_every=max(1, sizes.iterations // CURVE_POINTS),
                 final="last",
                 seed=self.seed,
                 out=self.folder / arm.folder,
@@ -301,6 +302,7 @@ class Seed(SeedFolder):
                 twin=self.around(test) if test == "unseen objects" else self.bench(arm.bench),
                 tasks=sizes.tasks,
                 episodes=sizes.sim_episodes,
+                workers=sizes.workers,
                 max_steps=self._max_steps,
                 seed=TEST_SEED + self.seed,
                 conditions=tuple(starts) or None,

@@ -21,6 +21,7 @@ TEST_SEED, TRIAL_SEED = 50_000, 90_000
 """What is added to a seed, so that test starts and trial starts share nothing."""
 
 
+USUAL_WORKERS = 2
 USUAL_MACHINE = {"init": None, "device": "cpu", "precision": "fp32", "moments": "fp32"}
 
 
@@ -57,6 +58,8 @@ class Sizes:
     """Steps that train a tiny preset's stem before stage I; 0: those of the recipe."""
     threads: int = 0
     """Torch threads of both stages; 0: those of the recipe. Give 1 with --jobs on two cores."""
+    workers: int = USUAL_WORKERS
+    """Processes that demonstrate, explore and evaluate in the twin. 1: the command's own."""
     iterations: int = 40
     """PPO iterations of stage II."""
     episodes: int = 192
@@ -97,6 +100,7 @@ class Sizes:
             "preset": (self.preset, DEFAULT_PRESET),
             "stem_steps": (recipe.stem_steps, 0),
             "threads": (recipe.threads, recipe_of(DEFAULT_PRESET).threads),
+            "workers": (self.workers, USUAL_WORKERS),
         }
         later |= {key: (getattr(self, key), USUAL_MACHINE[key]) for key in USUAL_MACHINE}
         plain = {key: value for key, value in spec.to_plain(self).items() if key not in later}

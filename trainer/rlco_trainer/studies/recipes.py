@@ -20,12 +20,11 @@ class Recipe:
     """Steps of the regression that trains the stem before, which is then frozen; 0: it has none."""
 
 
+_TINY = Recipe(steps=600, batch=64, threads=1, learning_rate=0.002, ema_decay=0.99, stem_steps=1500)
 RECIPES = {
     DEFAULT_PRESET: Recipe(steps=3000, batch=128, threads=2),
-    "pi05-tiny": Recipe(steps=700, batch=64, threads=1, ema_decay=0.99, stem_steps=2200),
-    "openvla-tiny": Recipe(
-        steps=500, batch=32, threads=1, learning_rate=0.002, ema_decay=0.98, stem_steps=2200
-    ),
+    "pi05-tiny": _TINY,
+    "openvla-tiny": _TINY,
 }
 """Those of the tiny presets are docs/models.md's; a test compares them."""
 

@@ -167,38 +167,60 @@ def by_seed(rows: Sequence[Row], arm: str, task: str, place: str) -> Mapping[int
     return {seed: _mean([row.rate for row in chosen if row.seed == seed]) for seed in seeds}
 
 
+def columns(rows: Sequence[Row]) -> list[str]:
+    """Return the tasks of a table or figure; with several, their average is the last."""
+    tasks = list(dict.fromkeys(row.task for row in rows))
+    return tasks if len(tasks) == 1 else [*tasks, AVERAGE]
+
+
 def markdown(study: Study, rows: Sequence[Row]) -> str:
-    """Return the table: a row an arm and a difference, a column a task, for each place."""
-    tasks = [*dict.fromkeys(row.task for row in rows), AVERAGE]
+    """Return the table: a row an arm and a difference, a column a task, for each place.
+
+    The last column names each seed's number too, in the order of the seeds.
+    """
+    tasks = columns(rows)
     lines = []
     for place in dict.fromkeys(row.place for row in rows):
         episodes = sorted({row.episodes for row in rows if row.place == place})
         seeds = len({row.seed for row in rows if row.place == place})
         lines += [
             f"**{study.title}: {place}** (success rate in %, "
-            + (f"mean over {seeds} seeds [95% interval of the mean]" if seeds > 1 else "one seed")
+            + (
+                f"mean over {seeds} seeds [95% interval of the mean] (each seed)"
+                if seeds > 1
+                else "one seed"
+            )
             + f", {' or '.join(map(str, episodes))} episodes a cell and seed)",
             "",
             "| | " + " | ".join(task.replace("_", " ") for task in tasks) + " |",
             "|---" * (len(tasks) + 1) + "|",
         ]
-        lines += [
-            f"| {arm.label} | "
-            + " | ".join(str(over_seeds(rows, arm.label, task, place)) for task in tasks)
-            + " |"
-            for arm in study.arms
-        ]
+        for arm in study.arms:
+            found = [list(by_seed(rows, arm.label, task, place).values()) for task in tasks]
+            lines.append(_line(arm.label, found))
         for new, old in study.comparisons:
-            cells = [str(difference(rows, new, old, task, place)) for task in tasks]
-            lines.append(f"| *{new} minus {old}* | " + " | ".join(cells) + " |")
+            found = [differences(rows, new, old, task, place) for task in tasks]
+            lines.append(_line(f"*{new} minus {old}*", found))
         lines.append("")
     return "\n".join(lines)
 
 
+def _line(name: str, found: Sequence[Sequence[float]]) -> str:
+    cells = [str(mean_over_seeds(list(values))) for values in found]
+    if len(found[-1]) > 1:
+        cells[-1] += f" ({', '.join(f'{100 * value:.0f}' for value in found[-1])})"
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
 def difference(rows: Sequence[Row], new: str, old: str, task: str, place: str) -> SeedMean:
     """Return the mean over seeds of an arm's rate minus another's, paired by seed."""
+    return mean_over_seeds(differences(rows, new, old, task, place))
+
+
+def differences(rows: Sequence[Row], new: str, old: str, task: str, place: str) -> list[float]:
+    """Return each seed's difference of an arm's rate and another's."""
     a, b = by_seed(rows, new, task, place), by_seed(rows, old, task, place)
-    return mean_over_seeds([a[seed] - b[seed] for seed in a])
+    return [a[seed] - b[seed] for seed in a]
 
 
 def _mean(values: Sequence[float]) -> float:

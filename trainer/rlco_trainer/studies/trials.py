@@ -13,6 +13,7 @@ from rlco_evaluation.ledger import Ledger
 from rlco_evaluation.study import Study as LockedStudy
 
 from rlco_trainer.studies.arms import Arm, Test
+from rlco_trainer.studies.domains import own_domain
 from rlco_trainer.studies.pipeline import Seed
 from rlco_trainer.studies.places import TRIAL_SEED
 from rlco_trainer.studies.steps import command, policy_server, typed
@@ -110,11 +111,11 @@ def _run_in_lab(seed: Seed, at: Path, step: str, test: Test) -> None:
     serve = command("rlco-serve", *_served(at), "--blind", port=0, ready_file=ready)
     started_s = time.monotonic()
     log = seed.folder / "logs" / f"server-{at.name}.log"
-    with policy_server(serve, ready, log, seed.steps) as url:
+    with policy_server(serve, ready, log, seed.steps) as url, own_domain() as domain:
         trials = command(
             *("rlco-up", "eval", f"twin:={seed.lab(test)}"),
             *(f"measured:={seed.around(test)}", f"server:={url}", f"study:={at / 'study.yaml'}"),
-            *(f"ledger:={seed.ledger(at)}", seed.domain),
+            *(f"ledger:={seed.ledger(at)}", domain),
         )
         seed.steps.execute(step, trials)
     seed.steps.finish(step, [typed(serve), typed(trials)], time.monotonic() - started_s)
