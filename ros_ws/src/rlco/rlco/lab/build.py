@@ -26,5 +26,5 @@ def build_bench(
     scene = TwinScene(twin, contract, task, images="source", seed=seed)
     scene.reset(sample(twin, task, np.random.default_rng(seed), "start"))
     for camera in contract.camera_names:
-        scene.source_frame(camera)  # the first frame of a process takes seconds
+        scene.source_frame(camera)  # the first frame of a process takes longer
     return twin, SimulatedBench(scene, contract, start_ns=start_ns)

@@ -36,6 +36,9 @@ BOUNDS = {
     "handle height": (2.0, "mm"),
     "drawer friction": (15.0, "%"),
     "drawer damping": (15.0, "%"),
+    "colour": (2.0, "% of white"),
+    "light": (5.0, "% of white"),
+    "sensor noise": (10.0, "%"),
     "start region": (5.0, "mm"),
 }
 """What the median error may be at most."""
@@ -56,6 +59,12 @@ FIELDS = {
     ("drawers", "handle_height_m"): ("handle height", 1000.0, False),
     ("drawers", "joint_friction_n"): ("drawer friction", 100.0, True),
     ("drawers", "joint_damping_n_s_per_m"): ("drawer damping", 100.0, True),
+    ("objects", "colour"): ("colour", 100.0, False),
+    ("table", "colour"): ("colour", 100.0, False),
+    ("lighting", "backdrop_colour"): ("colour", 100.0, False),
+    ("lighting", "ambient"): ("light", 100.0, False),
+    ("lighting", "directional"): ("light", 100.0, False),
+    ("cameras", "noise_std"): ("sensor noise", 100.0, True),
 }
 
 
@@ -73,7 +82,7 @@ def marks(folder: Path, hidden: Twin) -> list[Mark]:
     found: list[Mark] = []
     for path in sorted((folder / "results").glob("camera_*.yaml")):
         found += _camera(spec.load(CameraResult, path), hidden)
-    for name in ("table", "objects", "drawer", "arm", "friction", "slides"):
+    for name in ("table", "objects", "drawer", "arm", "friction", "slides", "appearance"):
         path = folder / "results" / f"{name}.yaml"
         if path.is_file():
             found += _quantities(spec.load(Quantities, path), hidden)

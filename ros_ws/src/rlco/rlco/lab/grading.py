@@ -32,8 +32,14 @@ from rlco.lab.scale import weigh
 from rlco.lab.unmeasured import unmeasure
 
 START_NS = 1_000_000_000
-COLLECTED = ("captures", "touches", "objects", "marks", "drawer", "slides", "motions", "pushes")
-MEASURED = ("cameras", "table", "objects", "drawer", "arm", "friction", "slides", "tasks")
+COLLECTED = (
+    *("captures", "touches", "objects", "marks", "appearance"),
+    *("drawer", "slides", "motions", "pushes"),
+)
+MEASURED = (
+    *("cameras", "table", "objects", "drawer", "arm", "friction", "slides"),
+    *("appearance", "tasks"),
+)
 Say = Callable[[str], None]
 
 
@@ -103,6 +109,7 @@ def _solve(walk: Walk, twins: TwinSimulator) -> None:
         "arm": lambda: walk.arm(twins),
         "friction": lambda: walk.friction(twins),
         "slides": lambda: walk.slides(twins),
+        "appearance": lambda: walk.appearance(twins),
     }
     for step in MEASURED:
         if not walk.solved(step):
