@@ -143,17 +143,27 @@ class Mixture:
 
     def next(self, batch_size: int) -> tuple[Batch, dict[str, int]]:
         """Draw the next batch; return it and how many samples came from each source."""
-        labels = list(self._sources)
-        chosen = self._rng.choice(len(labels), size=batch_size, p=self._probabilities)
+        drawn = self.draw(batch_size)
+        counts = {label: len(places) for label, (places, _) in drawn.items()}
+        parts = [
+            (places, self._sources[label].batch(rows))
+            for label, (places, rows) in drawn.items()
+            if places.size
+        ]
+        return _interleave(parts, batch_size), counts
+
+    def draw(self, batch_size: int) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Draw the next batch's rows alone: of each source, their places in the batch and the rows.
+
+        For who keeps what it needs of the sources; `next` draws the same.
+        """
+        chosen = self._rng.choice(len(self._sources), size=batch_size, p=self._probabilities)
         fractions = self._rng.random(batch_size)
-        parts: list[tuple[NDArray[np.int64], Batch]] = []
-        for index, source in enumerate(self._sources.values()):
+        drawn = {}
+        for index, (label, source) in enumerate(self._sources.items()):
             places = np.flatnonzero(chosen == index)
-            if places.size:
-                rows = (fractions[places] * len(source)).astype(np.int64)
-                parts.append((places, source.batch(rows)))
-        counts = np.bincount(chosen, minlength=len(labels))
-        return _interleave(parts, batch_size), dict(zip(labels, counts.tolist(), strict=True))
+            drawn[label] = places, (fractions[places] * len(source)).astype(np.int64)
+        return drawn
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to go on bit-exactly; plain JSON values."""

@@ -78,7 +78,7 @@ def demonstrations(
         part
         for opened in demos.parts
         for copy in range(augmentation.copies + 1)
-        for part in _encoded(
+        for part in encoded_source(
             opened.source, policy, augmentation if copy else None, generator, device
         )
     ]
@@ -92,13 +92,17 @@ def demonstrations(
     return encoded, demos
 
 
-def _encoded(
+def encoded_source(
     source: ChunkSource,
     policy: Policy,
     augmentation: Augmentation | None,
     generator: torch.Generator,
     device: str,
 ) -> list[tuple[Features, Tensor, Tensor]]:
+    """Return all of a source as features, actions `(B, horizon, 7)` and mask, in batches.
+
+    With `augmentation`, its images are changed first, each once.
+    """
     parts = []
     for rows in np.array_split(np.arange(len(source)), 1 + len(source) // ENCODED_AT_ONCE):
         observation, actions, mask = tensors(source.batch(rows))

@@ -21,9 +21,11 @@ from rlco_trainer import __version__
 from rlco_trainer.augment import gained, shifted
 from rlco_trainer.checkpoint import Lineage, save_policy
 from rlco_trainer.data import SIM, Balance, open_demonstrations, tensors
+from rlco_trainer.demonstrated import Augmentation
 from rlco_trainer.determinism import deterministic
+from rlco_trainer.frozen_frames import Drawn, FrozenFrames
 from rlco_trainer.optimizers import Moments, adamw
-from rlco_trainer.policies.interface import Features, Policy
+from rlco_trainer.policies.interface import Policy
 from rlco_trainer.precision import Precision, autocast, require_device, supervised_loss
 from rlco_trainer.run_folder import CHECKPOINT, STATE, RunLog, claim, write_lineage
 from rlco_trainer.starting import starting_policy
@@ -37,9 +39,6 @@ from rlco_trainer.training_state import (
     restore_optimizer,
     save_state,
 )
-
-Drawn = tuple[Features, Tensor, Tensor]
-"""Features, actions `(B, horizon, 7)` in contract units, mask `(B, horizon)`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,11 @@ class Stage1Config:
     """What is trained: the policy, or first the stem of a tiny preset alone, through a regression
     of the actions (see docs/models.md)."""
     freeze_stem: bool = False
-    """Keep the stem as it is in `init`, and train the rest."""
+    """Keep the stem as it is in `init`, and train the rest. What it makes of every frame is then
+    computed once, and kept in memory: about 5 kB a frame and copy."""
+    stem_copies: int = 3
+    """With freeze_stem: shifted and re-coloured copies of every frame, beside the original, that
+    samples are drawn from; 0 trains on the frames as they are."""
     steps: int = 1500
     """Optimizer steps."""
     batch: int = 64
@@ -118,7 +121,9 @@ class Stage1Config:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.learning_rate <= 0 or self.grad_clip <= 0:
             raise ValueError("learning_rate and grad_clip must be positive")
-        for name in ("real_limit", "shift_px", "gain", "warmup_steps", "weight_decay"):
+        for name in (
+            *("real_limit", "stem_copies", "shift_px", "gain", "warmup_steps", "weight_decay"),
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.freeze_stem and (self.objective == "stem" or not self.init):
@@ -148,7 +153,8 @@ class Stage1Run:
         )
         self.policy.to(require_device(config.device))
         if config.freeze_stem:
-            required_stem(self.policy).requires_grad_(False)
+            required_stem(self.policy)
+            self.policy.freeze_stem()
         self.learner: Policy | StemRegression = self.policy
         if config.objective == "stem":
             self.learner = StemRegression(self.policy).to(config.device)
@@ -170,6 +176,15 @@ class Stage1Run:
         self.generator = torch.Generator().manual_seed(config.seed)
         self.step = 0
         self.drawn_sim = 0
+        self.frozen: FrozenFrames | None = None
+        if config.freeze_stem:
+            copies = Augmentation(
+                copies=config.stem_copies,
+                shift_px=config.shift_px,
+                gain=config.gain,
+                seed=config.seed,
+            )
+            self.frozen = FrozenFrames(self.policy, self.data.parts, copies, config.device)
 
     def state(self) -> TrainingState:
         """Return everything that the next step depends on."""
@@ -212,6 +227,10 @@ class Stage1Run:
     def draw(self) -> Drawn:
         """Draw one augmented batch."""
         config = self.config
+        if self.frozen is not None:
+            rows = self.mixture.draw(config.batch)
+            self.drawn_sim += sum(len(r) for label, (_, r) in rows.items() if label.startswith(SIM))
+            return self.frozen.batch(rows, self.generator)
         batch, counts = self.mixture.next(config.batch)
         self.drawn_sim += sum(n for label, n in counts.items() if label.startswith(SIM))
         observation, actions, mask = tensors(batch)

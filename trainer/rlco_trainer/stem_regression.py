@@ -17,9 +17,8 @@ from rlco_trainer.losses import supervised_regression
 from rlco_trainer.policies.interface import Features, Observation, Policy
 from rlco_trainer.policies.language import instruction_ids
 from rlco_trainer.policies.stem import Stem
-from rlco_trainer.policies.vision import stacked_pixels
+from rlco_trainer.policies.vision import stacked
 
-HIDDEN = 256
 BUCKETS, LANGUAGE_FEATURES, MAX_WORDS = 512, 32, 16
 MIN_STD = 1e-6
 
@@ -31,47 +30,33 @@ class StemRegression(nn.Module):
         """Build a random head over `policy`'s stem."""
         super().__init__()
         self.stem = required_stem(policy)
+        self._observed = policy.encode
         self.contract = policy.contract
         n, cameras = policy.normalisation, len(policy.contract.cameras)
         self.scales = nn.ParameterDict(
             {
-                "state_mean": torch.tensor(n.state_mean),
-                "state_std": torch.tensor(n.state_std).clamp(min=MIN_STD),
                 "action_mean": torch.tensor(n.action_mean),
                 "action_std": torch.tensor(n.action_std).clamp(min=MIN_STD),
             }
         ).requires_grad_(False)
         self.words = nn.Embedding(BUCKETS, LANGUAGE_FEATURES, padding_idx=0)
-        inputs = cameras * self.stem.features + policy.contract.state_dim + LANGUAGE_FEATURES
-        self.head = nn.Sequential(
-            nn.Linear(inputs, HIDDEN),
-            nn.ReLU(),
-            nn.Linear(HIDDEN, HIDDEN),
-            nn.ReLU(),
-            nn.Linear(HIDDEN, policy.contract.horizon * ACTION_DIM),
-        )
+        seen = cameras * self.stem.features
+        self.film = nn.Linear(LANGUAGE_FEATURES, seen)
+        self.head = nn.Linear(seen, policy.contract.horizon * ACTION_DIM)
 
     @torch.no_grad()
     def encode(self, observation: Observation) -> Features:
-        """Return images, normalised state and word ids."""
-        device, scales = self.words.weight.device, self.scales
-        state = observation.state.to(device)
+        """Return what the policy's `encode` does, and word ids."""
         words = instruction_ids(observation.instructions, BUCKETS, MAX_WORDS)
-        return {
-            "state": (state - scales["state_mean"]) / scales["state_std"],
-            "words": words.to(device),
-        } | {f"image/{name}": observation.images[name] for name in self.contract.camera_names}
+        return self._observed(observation) | {"words": words.to(self.words.weight.device)}
 
     def sft_loss(self, features: Features, actions: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Smooth L1 on the normalised chunk, over moving dimensions and executed steps."""
         scales, device = self.scales, self.words.weight.device
-        pixels = stacked_pixels(
-            [features[f"image/{name}"].to(device) for name in self.contract.camera_names]
-        )
-        _, seen = self.stem.read(pixels.flatten(0, 1))
-        seen = seen.reshape(len(pixels), -1)
+        read = stacked(features, self.contract.camera_names, self.stem, device)
+        seen = read[..., -self.stem.features :].flatten(1)
         language = self.words(features["words"]).sum(1)
-        flat = self.head(torch.cat([seen, features["state"], language], 1))
+        flat = self.head(seen * (1 + self.film(language)))
         return supervised_regression(
             flat.float().reshape(len(actions), -1, ACTION_DIM),
             (actions - scales["action_mean"]) / scales["action_std"],

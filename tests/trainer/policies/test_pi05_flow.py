@@ -18,6 +18,7 @@ from rlco_trainer.policies.pi05.flow import (
     sample_times,
     sde_step,
     time_at,
+    visited_times,
 )
 from scipy import stats
 
@@ -44,6 +45,13 @@ def explorer(executed: int = 1, steps: int = 3, active: int = 1, **changes) -> E
     moves = torch.arange(7) < active
     config = FlowExploration(**{"std_low": 0.1, "std_high": 0.1} | changes)
     return Explorer(config, 4, moves, executed_steps=executed, steps=steps)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_visited_times_are_those_of_the_denoising_steps(steps):
+    torch.manual_seed(0)
+    drawn = visited_times(200, steps)
+    assert sorted(set(drawn.tolist())) == sorted(time_at(step, steps) for step in range(steps))
 
 
 def test_the_ode_carries_noise_to_the_data():

@@ -193,6 +193,18 @@ def test_what_is_masked_does_not_matter():
     torch.testing.assert_close(one, two, rtol=0, atol=1e-6)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("variant", ["pi05", "pi0"])
+def test_chunks_of_one_observation_share_its_memory_and_do_not_see_each_other(variant):
+    network, given = network_of(variant), inputs()
+    memory = memory_of(network, given)
+    x = torch.stack([given["noise"], given["actions"], 2 * given["noise"]], 1)
+    t = torch.tensor([[0.7, 0.1, 0.4], [0.2, 0.9, 0.3]])
+    together, _ = network.velocity(memory, x.flatten(0, 1), t.flatten(), given["state"])
+    alone = [network.velocity(memory, x[:, d], t[:, d], given["state"])[0] for d in range(3)]
+    torch.testing.assert_close(together, torch.stack(alone, 1).flatten(0, 1), rtol=0, atol=1e-5)
+
+
 def test_recomputing_layers_changes_no_gradient():
     gradients = []
     for checkpointing in (False, True):

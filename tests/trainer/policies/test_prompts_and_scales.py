@@ -17,7 +17,9 @@ from rlco_trainer.policies.tokenizers import (
     TokenizerError,
     WordTokenizer,
     load_tokenizer,
+    order_numbers,
     padded,
+    without_padding,
 )
 from rlco_trainer.policies.vision import image_size, slots_of, stacked_pixels
 
@@ -35,6 +37,25 @@ class TestTokenizers:
     def test_numbers_of_a_state_have_ids_of_their_own(self):
         ids = [WordTokenizer(512).encode(str(n))[1] for n in range(256)]
         assert ids == [FIRST_NUMBER + n for n in range(256)]
+
+    def test_neighbouring_numbers_start_alike_and_the_size_stays(self):
+        torch.manual_seed(0)
+        table = torch.randn(300, 64)
+        before = table.clone()
+        order_numbers(table, FIRST_NUMBER)
+        assert torch.equal(table[:2], before[:2])
+        assert torch.equal(table[258:], before[258:])
+        numbers = table[2:258]
+        assert float(numbers.square().mean()) == pytest.approx(1, rel=0.1)
+        steps = [float((numbers[k:] - numbers[:-k]).norm(dim=1).mean()) for k in (1, 8, 64)]
+        assert steps[0] < 0.3 * steps[1] < 0.3 * steps[2]
+
+    def test_cutting_padding_keeps_every_token(self):
+        tokens, mask = padded([[5, 6], [7, 8, 9]], 6, left=False)
+        cut = without_padding({"tokens": tokens, "token_mask": mask, "state": mask})
+        assert cut["tokens"].tolist() == [[5, 6, 0], [7, 8, 9]]
+        assert cut["token_mask"].tolist() == [[True, True, False], [True] * 3]
+        assert cut["state"] is mask
 
     def test_a_tokenizer_that_is_not_there_is_named(self, tmp_path):
         with pytest.raises(TokenizerError, match=r"nowhere.*folder of a downloaded"):

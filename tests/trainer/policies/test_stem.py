@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fakes.episodes import make_store
 from rlco_datasets.contract import franka_compact
 from rlco_trainer.checkpoint import load_policy
 from rlco_trainer.cli import main
-from rlco_trainer.data import DataError
+from rlco_trainer.data import DataError, tensors
+from rlco_trainer.policies.interface import Observation
 from rlco_trainer.policies.pi05.config import VisionConfig
 from rlco_trainer.policies.presets import new_policy
 from rlco_trainer.run_folder import read_metrics
@@ -73,8 +75,9 @@ def test_is_trained_alone_then_handed_to_the_other_family_and_kept(real, start, 
     assert load_policy(tmp_path / "stage1/checkpoint").card.normalisation.count > 1
 
 
-def test_a_stem_run_goes_on_bit_for_bit(real, start, tmp_path):
-    config = Stage1Config(init=start, real=(real,), objective="stem", **SMALL)
+@pytest.mark.parametrize("changes", [{"objective": "stem"}, {"freeze_stem": True}])
+def test_a_run_goes_on_bit_for_bit(real, start, tmp_path, changes):
+    config = Stage1Config(init=start, real=(real,), **changes, **SMALL)
     whole, first = Stage1Run(config), Stage1Run(config)
     for _ in range(4):
         whole.update()
@@ -87,10 +90,43 @@ def test_a_stem_run_goes_on_bit_for_bit(real, start, tmp_path):
     for _ in range(2):
         again.update()
     ends = [run.state().tensors for run in (whole, again)]
-    assert any(name.startswith("learner/head") for name in ends[0])
+    assert any(name.startswith("learner/head") for name in ends[0]) == ("objective" in changes)
     assert ends[0].keys() == ends[1].keys()
     for name, tensor in ends[0].items():
         assert torch.equal(tensor, ends[1][name]), name
+
+
+def test_kept_frames_are_what_the_frozen_stem_makes_of_those_drawn(real, start):
+    config = Stage1Config(init=start, real=(real,), freeze_stem=True, stem_copies=0, **SMALL)
+    run, same_draws = Stage1Run(config), Stage1Run(config).mixture
+    features, actions, mask = run.draw()
+    batch, counts = same_draws.next(config.batch)
+    observation, expected_actions, expected_mask = tensors(batch)
+    expected = run.policy.encode(observation)
+    assert counts == {"real:0:pick_place": config.batch}
+    assert features.keys() == expected.keys() == {"tokens", "token_mask", "stem/third_person"}
+    assert torch.equal(actions, expected_actions)
+    assert torch.equal(mask, expected_mask)
+    for name, value in expected.items():
+        torch.testing.assert_close(features[name], value, rtol=0, atol=1e-5)
+    run.policy.stem_frozen = False
+    images = run.policy.encode(observation)
+    assert images.keys() == {"tokens", "token_mask", "image/third_person", "stem_state"}
+    torch.manual_seed(0)
+    loss = run.policy.sft_loss(features, actions, mask)["loss"]
+    torch.manual_seed(0)
+    with_images = run.policy.sft_loss(images, actions, mask)["loss"]
+    torch.testing.assert_close(loss, with_images, rtol=0, atol=1e-5)
+
+
+def test_copies_of_a_frame_are_of_the_same_step(real, start):
+    config = Stage1Config(init=start, real=(real,), freeze_stem=True, **SMALL)
+    run = Stage1Run(config)
+    rows = {"real:0:pick_place": (np.arange(40), np.full(40, 3))}
+    assert run.frozen is not None
+    features, actions, _ = run.frozen.batch(rows, run.generator)
+    assert len(features["stem/third_person"].unique(dim=0)) == 1 + config.stem_copies
+    assert len(actions.unique(dim=0)) == len(features["tokens"].unique(dim=0)) == 1
 
 
 def test_a_stem_says_where_things_are():
@@ -101,8 +137,12 @@ def test_a_stem_says_where_things_are():
     pixels = -torch.ones(2, 3, 64, 64)
     pixels[0, 0, 8:16, 8:16] = pixels[1, 0, 48:56, 40:48] = 1.0
     with torch.no_grad():
-        maps, features = stem.read(pixels)
-        assert stem(pixels).shape == (2, stem.out_channels, 8, 8)
+        maps, features = stem.read(pixels, torch.zeros(2, 10))
+        summaries = stem(pixels, torch.zeros(2, 10))
+    pictures = stem.picture(summaries)
+    assert pictures.shape == (2, stem.out_channels, 4, 4)
+    torch.testing.assert_close(pictures[:, :32], torch.nn.functional.avg_pool2d(maps, 4))
+    assert torch.equal(pictures[:, 32:, 1, 2], features)
     assert maps.shape == (2, 32, 16, 16)
     assert features.shape == (2, stem.features)
     # one keypoint weighs the red map alone, and strongly: it must be near the blob's centre
@@ -110,10 +150,29 @@ def test_a_stem_says_where_things_are():
     with torch.no_grad():
         stem.keypoints.weight.zero_()
         stem.keypoints.weight[0, channel] = 1e4
-        places = stem.read(pixels)[1]
+        places = stem.read(pixels, torch.zeros(2, 10))[1]
     column, row = places[:, 0], places[:, 32]
     assert float(column[1] - column[0]) == pytest.approx((44 - 12) / 32, abs=0.3)
     assert float(row[1] - row[0]) == pytest.approx((52 - 12) / 32, abs=0.3)
+
+
+@pytest.mark.parametrize("preset", ["pi05-tiny", "openvla-tiny"])
+def test_what_a_stem_sees_and_the_state_go_together(preset):
+    torch.manual_seed(0)
+    policy = new_policy(preset, franka_compact(), nominal_normalisation(franka_compact())).eval()
+    policy.freeze_stem()
+    assert policy.uses_state
+    seen = Observation(
+        images={"third_person": torch.zeros(2, 64, 64, 3, dtype=torch.uint8)},
+        state=torch.stack([torch.zeros(10), torch.full((10,), 0.3)]),
+        instructions=("pick it up",) * 2,
+    )
+    features = policy.encode(seen)
+    assert torch.equal(*features["tokens"])  # no numbers in the prompt
+    one, other = features["stem/third_person"]
+    joint = required_stem(policy).features
+    assert torch.equal(one[:-joint], other[:-joint])
+    assert not torch.equal(one[-joint:], other[-joint:])
 
 
 def test_policies_without_a_stem_are_refused(real, tmp_path, capsys):
@@ -132,5 +191,5 @@ def test_channels_that_are_not_three_positive_numbers_are_refused(stem):
 
 
 def test_patches_that_the_stem_does_not_tile_are_refused():
-    with pytest.raises(ValueError, match="multiple of 8"):
+    with pytest.raises(ValueError, match="multiple of 16"):
         VisionConfig(width=96, heads=4, patch=20, stem=(16, 32, 32))

@@ -47,7 +47,9 @@ def build_policy(
     return CompactPolicy(contract, normalisation, config)
 
 
-def build_network(family: str, architecture: dict[str, Any], image_size: int) -> nn.Module:
+def build_network(
+    family: str, architecture: dict[str, Any], image_size: int, state_dim: int = 0
+) -> nn.Module:
     """Return the network alone of a large family, as `public_weights` loads and `memory` counts.
 
     Raises:
@@ -59,12 +61,16 @@ def build_network(family: str, architecture: dict[str, Any], image_size: int) ->
         from rlco_trainer.policies.pi05.config import Pi05Config
         from rlco_trainer.policies.pi05.network import FlowNetwork
 
-        return FlowNetwork(spec.from_plain(Pi05Config, architecture, where=where), image_size)
+        return FlowNetwork(
+            spec.from_plain(Pi05Config, architecture, where=where), image_size, state_dim
+        )
     if family == "openvla":
         from rlco_trainer.policies.openvla.config import OpenVlaConfig
         from rlco_trainer.policies.openvla.network import VlaNetwork
 
-        return VlaNetwork(spec.from_plain(OpenVlaConfig, architecture, where=where), image_size)
+        return VlaNetwork(
+            spec.from_plain(OpenVlaConfig, architecture, where=where), image_size, state_dim
+        )
     raise FamilyError(f"policy family {family!r} has no public network")
 
 

@@ -89,7 +89,7 @@ class Policy(nn.Module, ABC):
 
     family: ClassVar[str]
     """The name that a checkpoint states."""
-    uses_state: ClassVar[bool] = True
+    uses_state: bool = True
     """Whether the robot's state changes what the policy does; if not, clients need not send it."""
 
     def __init__(self, contract: Contract, normalisation: Normalisation) -> None:
@@ -98,6 +98,7 @@ class Policy(nn.Module, ABC):
         self.contract = contract
         self.normalisation = normalisation
         self.trunk_frozen = False
+        self.stem_frozen = False
 
     @abstractmethod
     def architecture(self) -> dict[str, Any]:
@@ -110,6 +111,18 @@ class Policy(nn.Module, ABC):
     def stem(self) -> Stem | None:
         """Return the convolutions in front of the image towers; None where there are none."""
         return None
+
+    def freeze_stem(self) -> None:
+        """Stop training the stem; `encode` computes it from now on.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        stem = self.stem()
+        if stem is None:
+            raise ValueError(f"this {self.family} policy has no stem to freeze")
+        self.stem_frozen = True
+        stem.requires_grad_(False)
 
     def freeze_trunk(self) -> None:
         """Stop training the perception part; `encode` computes it from now on."""

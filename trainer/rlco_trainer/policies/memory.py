@@ -95,7 +95,7 @@ def estimate(
         FamilyError, SpecError: if family or architecture are unknown, or it is `compact`.
     """
     with torch.device("meta"):
-        network = build_network(family, architecture, image_size(contract))
+        network = build_network(family, architecture, image_size(contract), contract.state_dim)
     where = f"{family} architecture"
     if family == "pi05":
         flow = spec.from_plain(Pi05Config, architecture, where=where)

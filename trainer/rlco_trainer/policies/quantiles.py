@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+STATE_FLOOR = 0.02
+"""Least q01-to-q99 range of a state (m, or rotation-matrix entries): less is sensor noise."""
+
 
 class QuantileScale(nn.Module):
     """Maps the 1% quantile to -1 and the 99% quantile to 1, as both public model families do.

@@ -2,24 +2,33 @@
 
 A vision transformer needs far more pictures than a small bench has to learn where a thing is. A few
 convolutions, read out as in `compact` by a spatial softmax (where is it?) and a flat head (what is
-there?), learn it from some thousand; their map and features are the picture that the tower then
-cuts into patches. The public models have no stem.
+there?), learn it from some thousand. Nor does a small language tower learn soon to relate a number
+of its prompt to a place in the picture, so the stem is told the state, too, and works out what both
+say together. Map and features are the picture that the tower then cuts into patches. The public
+models have no stem.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-STRIDE = 8
+STRIDE = 16
 """Pixels of the image to one of the stem's map, along a side."""
 FLAT_CHANNELS, FLAT_SIDE, FLAT_FEATURES = 8, 16, 64
+JOINT_FEATURES = 256
 
 
 class Stem(nn.Module):
-    """Images to a map an eighth of their side, with the features written into every place."""
+    """Images and state to a map a sixteenth of their side, with features written into every place.
 
-    def __init__(self, channels: tuple[int, int, int]) -> None:
+    `summary` is what it computes; `picture` only lays that out. So the summaries of stored frames
+    can be kept while the stem is frozen.
+    """
+
+    def __init__(self, channels: tuple[int, int, int], state_dim: int) -> None:
         """Build random weights; `channels` are those of the three convolutions."""
         super().__init__()
         first, second, third = channels
@@ -35,24 +44,42 @@ class Stem(nn.Module):
         self.reduce = nn.Conv2d(third, FLAT_CHANNELS, 1)
         self.pool = nn.AdaptiveAvgPool2d(FLAT_SIDE)
         self.flat = nn.Linear(FLAT_CHANNELS * FLAT_SIDE**2, FLAT_FEATURES)
-        self.features = 2 * third + FLAT_FEATURES
+        self.joint = nn.Sequential(
+            nn.Linear(2 * third + FLAT_FEATURES + state_dim, JOINT_FEATURES),
+            nn.ReLU(),
+            nn.Linear(JOINT_FEATURES, JOINT_FEATURES),
+            nn.ReLU(),
+        )
+        self.features = 2 * third + JOINT_FEATURES
         self.out_channels = third + self.features
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Map `(B, 3, S, S) float32` in [-1, 1] to `(B, out_channels, S / 8, S / 8)`."""
-        maps, features = self.read(pixels)
-        maps = nn.functional.avg_pool2d(maps, 2)
-        everywhere = features[:, :, None, None].expand(-1, -1, *maps.shape[-2:])
-        return torch.cat([maps, everywhere], 1)
+    def forward(self, pixels: Tensor, state: Tensor) -> Tensor:
+        """Return summaries `(B, third * (S / 16)^2 + features)`: the pooled map, the features.
 
-    def read(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        Args:
+            pixels: `(B, 3, S, S) float32` in [-1, 1].
+            state: `(B, state_dim)`, scaled.
+        """
+        maps, features = self.read(pixels, state)
+        return torch.cat([nn.functional.avg_pool2d(maps, 4).flatten(1), features], 1)
+
+    def picture(self, summary: Tensor) -> Tensor:
+        """Lay summaries out as `(B, out_channels, S / 16, S / 16)`."""
+        maps = summary[:, : -self.features].unflatten(1, (self.out_channels - self.features, -1))
+        side = math.isqrt(maps.shape[-1])
+        everywhere = summary[:, -self.features :, None, None].expand(-1, -1, side, side)
+        return torch.cat([maps.unflatten(2, (side, side)), everywhere], 1)
+
+    def read(self, pixels: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return the last map `(B, C, S / 4, S / 4)` and the features `(B, features)`."""
         x = self.convolutions(pixels.to(self.flat.weight.dtype))
         reduced = torch.relu(self.reduce(x))
         if reduced.shape[-2:] != (FLAT_SIDE, FLAT_SIDE):
             reduced = self.pool(reduced)
         flat = torch.relu(self.flat(reduced.flatten(1)))
-        return x, torch.cat([spatial_softmax(self.keypoints(x)), flat], 1)
+        places = spatial_softmax(self.keypoints(x))
+        joint = self.joint(torch.cat([places, flat, state.to(flat.dtype)], 1))
+        return x, torch.cat([places, joint], 1)
 
 
 def spatial_softmax(maps: Tensor) -> Tensor:
@@ -80,9 +107,9 @@ def check_stem(stem: tuple[int, ...], patch: int) -> None:
         )
 
 
-def stem_of(stem: tuple[int, ...]) -> Stem | None:
+def stem_of(stem: tuple[int, ...], state_dim: int) -> Stem | None:
     """Return the stem that a configuration asks for, if it does."""
     if not stem:
         return None
     first, second, third = stem
-    return Stem((first, second, third))
+    return Stem((first, second, third), state_dim)

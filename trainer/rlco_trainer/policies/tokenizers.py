@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,6 +20,8 @@ PADDING, BEGIN = 0, 1
 NUMBERS = 256
 FIRST_NUMBER = 2
 FIRST_WORD = FIRST_NUMBER + NUMBERS
+SLOW, FAST = 1.5, 10.0
+"""Spread of the rates of `order_numbers`, radians on half the range of the numbers."""
 
 
 class TokenizerError(ValueError):
@@ -129,3 +132,36 @@ def padded(sequences: Sequence[Sequence[int]], length: int, *, left: bool) -> tu
         ids[row, columns] = sequence
         mask[row, columns] = True
     return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
+def without_padding(features: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return features whose prompts are cut to the columns that some item of the batch uses.
+
+    Padding changes nothing but the time it takes. `tokens` and `token_mask` are `(B, L)`.
+    """
+    used = features["token_mask"].any(0)
+    cut = {name: features[name][:, used] for name in ("tokens", "token_mask")}
+    return features | cut
+
+
+@torch.no_grad()
+def order_numbers(table: Tensor, first: int) -> None:
+    """Let the rows of neighbouring numbers start alike, as a network that has read has them.
+
+    Each row becomes cosines of the number, of random rates and phases (Rahimi and Recht 2007,
+    section 3), with the size that the rows had.
+
+    Args:
+        table: `(rows, width)`, changed in place.
+        first: row of the first of the 256 numbers.
+    """
+    rows, width = slice(first, first + NUMBERS), table.shape[1]
+    size = table[rows].square().mean().sqrt()
+    number = torch.linspace(-1, 1, NUMBERS, device=table.device)[:, None]
+    spread = torch.tensor([SLOW, FAST], device=table.device).repeat(width)[:width]
+    phase = torch.rand(width, device=table.device) * 2 * math.pi
+    table[rows] = (
+        size
+        * math.sqrt(2)
+        * torch.cos(number * torch.randn(width, device=table.device) * spread + phase)
+    )

@@ -103,6 +103,9 @@ class OpenVlaConfig:
     decision: Literal["likeliest", "median"] = "likeliest"
     """The token that deployment takes: the likeliest, as published, or the median of the action's
     distribution, which is steadier where few demonstrations leave 256 bins ragged."""
+    scored: Literal["vocabulary", "actions"] = "vocabulary"
+    """The tokens that the supervised loss tells apart: all, as published, or the 256 action tokens
+    alone, among which acting chooses anyway."""
     neighbour_bins: float = 0.0
     """Standard deviation, in bins, of the Gaussian over neighbouring tokens that the supervised
     loss asks for; 0 as published: the demonstrated token alone. Few demonstrations leave most
@@ -138,5 +141,7 @@ class OpenVlaConfig:
             raise ValueError("precision bfloat16 needs adapters: set lora.rank, or keep float32")
         if self.temperature <= 0 or self.max_tokens < 1:
             raise ValueError("temperature and max_tokens must be positive")
+        if self.neighbour_bins > 0 and self.scored == "vocabulary":
+            raise ValueError("neighbour_bins is over action tokens alone: set scored to actions")
         if min(self.still_std, self.neighbour_bins) < 0:
             raise ValueError("still_std and neighbour_bins must not be negative")

@@ -12,12 +12,15 @@ from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
 from rlco_trainer.policies.openvla.config import OpenVlaConfig
 from rlco_trainer.policies.openvla.lora import add_adapters
+from rlco_trainer.policies.openvla.tokens import action_ids
 from rlco_trainer.policies.openvla.vision import FusedVision
+from rlco_trainer.policies.stem import stem_of
+from rlco_trainer.policies.tokenizers import WORDS, order_numbers
 
 MASKED = -2.3819763e38
 """Added to the logits of what must not be attended to; also fits bfloat16."""
 TokenChoice = Callable[[int, Tensor], Tensor]
-"""Picks the tokens `(B,)` at a place from their logits `(B, rows)`."""
+"""Picks the tokens `(B,)` at a place from their logits `(B, scored)`."""
 
 
 class VlaNetwork(nn.Module):
@@ -28,7 +31,7 @@ class VlaNetwork(nn.Module):
     mask leave the padding out, so each item's numbers are those it would have alone.
     """
 
-    def __init__(self, config: OpenVlaConfig, image_size: int) -> None:
+    def __init__(self, config: OpenVlaConfig, image_size: int, state_dim: int = 0) -> None:
         """Build random weights for square images of `image_size` pixels."""
         super().__init__()
         self.config = config
@@ -51,9 +54,13 @@ class VlaNetwork(nn.Module):
             image_size,
             attention=config.attention,
             checkpointing=config.checkpointing,
-            stem=config.stem,
+            stem=stem_of(config.stem, state_dim),
         )
         self.language = LlamaForCausalLM(llama)
+        self.actions = action_ids(config.vocabulary)
+        if config.tokenizer == WORDS:
+            for table in (self.language.get_input_embeddings(), self.language.lm_head):
+                order_numbers(table.weight, self.actions[0])
         if config.checkpointing:
             self.language.activation_checkpointing_enable()
         if config.precision == "bfloat16":
@@ -65,7 +72,7 @@ class VlaNetwork(nn.Module):
     def logits(
         self, patches: Tensor, tokens: Tensor, token_mask: Tensor, actions: Tensor
     ) -> Tensor:
-        """Return `(B, N, rows) float32` logits of each of N action tokens, in one pass.
+        """Return the `(B, N, scored) float32` logits of each of N action tokens, in one pass.
 
         Args:
             patches: `(B, P, width)`, what `vision` returned.
@@ -86,8 +93,7 @@ class VlaNetwork(nn.Module):
             use_cache=False,
         )
         hidden = out.last_hidden_state[:, -actions.shape[1] :]
-        logits: Tensor = self.language.lm_head(hidden)
-        return logits.float()
+        return self._scores(hidden)
 
     def generate(
         self,
@@ -119,13 +125,22 @@ class VlaNetwork(nn.Module):
                 past_key_values=cache,
                 use_cache=True,
             )
-            logits = self.language.lm_head(out.last_hidden_state[:, -1]).float()
+            logits = self._scores(out.last_hidden_state[:, -1])
             chosen.append(choose(place, logits))
             x = self.language.get_input_embeddings()(chosen[-1][:, None]).to(x.dtype)
             positions = positions[:, -1:] + 1
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
             attends = torch.where(mask[:, None, None], 0.0, MASKED).to(x.dtype)
         return torch.stack(chosen, 1)
+
+    def _scores(self, hidden: Tensor) -> Tensor:
+        """Return the logits of the tokens that are told apart: all, or those of actions."""
+        head = self.language.lm_head
+        if self.config.scored == "actions":
+            first, end = self.actions
+            return nn.functional.linear(hidden, head.weight[first:end]).float()
+        logits: Tensor = head(hidden)
+        return logits.float()
 
     def _prompt(self, patches: Tensor, tokens: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
         words = self.language.get_input_embeddings()(tokens)

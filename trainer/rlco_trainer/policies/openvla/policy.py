@@ -27,13 +27,15 @@ from rlco_trainer.policies.openvla.tokens import (
     neighbours,
     prompts,
 )
-from rlco_trainer.policies.quantiles import QuantileScale
+from rlco_trainer.policies.quantiles import STATE_FLOOR, QuantileScale
 from rlco_trainer.policies.stem import Stem
-from rlco_trainer.policies.tokenizers import load_tokenizer, padded
-from rlco_trainer.policies.vision import image_size, stacked_pixels
+from rlco_trainer.policies.tokenizers import load_tokenizer, padded, without_padding
+from rlco_trainer.policies.vision import image_size, seen, stacked
 
 ACTION_FLOOR = 0.002
 """Least q01-to-q99 range of an action (m or rad a step)."""
+EPSILON = 1e-8
+"""What the public code adds to a range."""
 GRIPPER = ACTION_DIM - 1
 
 
@@ -45,7 +47,6 @@ class OpenVlaPolicy(Policy):
     """
 
     family: ClassVar[str] = "openvla"
-    uses_state: ClassVar[bool] = False
     drawn: Tensor
     executed: Tensor
     still_tokens: Tensor
@@ -63,13 +64,19 @@ class OpenVlaPolicy(Policy):
         super().__init__(contract, normalisation)
         self.config = config
         self.tokenizer = load_tokenizer(
-            config.tokenizer, words=config.empty_token, rows=config.llama.rows
+            config.tokenizer,
+            words=config.empty_token,
+            rows=config.llama.rows,
         )
-        self.network = VlaNetwork(config, image_size(contract))
+        self.network = VlaNetwork(config, image_size(contract), contract.state_dim)
         n = normalisation
         # The gripper passes through unscaled: our 0 to 1, as the published data's.
         low, high = (*n.action_q01[:GRIPPER], -1.0), (*n.action_q99[:GRIPPER], 1.0)
-        self.scale = QuantileScale(low, high, floor=ACTION_FLOOR, epsilon=1e-8)
+        self.scale = QuantileScale(low, high, floor=ACTION_FLOOR, epsilon=EPSILON)
+        self.uses_state = bool(config.stem)
+        self.state_scale = QuantileScale(
+            n.state_q01, n.state_q99, floor=STATE_FLOOR, epsilon=EPSILON
+        )
         active = torch.tensor(n.action_std) > config.still_std
         if not bool(active.any()):
             raise ValueError(
@@ -84,8 +91,7 @@ class OpenVlaPolicy(Policy):
             "executed", drawn & executed.repeat_interleave(ACTION_DIM), persistent=False
         )
         self.register_buffer("still_tokens", still.repeat(contract.horizon), persistent=False)
-        bins, rows = config.neighbour_bins, config.llama.rows
-        spread = neighbours(bins, config.vocabulary, rows) if bins > 0 else None
+        spread = neighbours(config.neighbour_bins) if config.neighbour_bins > 0 else None
         self.register_buffer("spread", spread, persistent=False)
         self._logits = torch.compile(self.network.logits) if config.compile else self.network.logits
 
@@ -103,12 +109,17 @@ class OpenVlaPolicy(Policy):
 
     @torch.no_grad()
     def encode(self, observation: Observation) -> Features:
-        """Return prompt ids and images or, once frozen, the patches that Llama reads."""
+        """Return prompt ids and images or, once frozen, the patches that Llama reads.
+
+        With the stem alone frozen, its summaries stand for the images.
+        """
         empty = [self.config.empty_token]
         ids = [self.tokenizer.encode(text) + empty for text in prompts(observation.instructions)]
         tokens, mask = _prompt_batch(ids, self.config.max_tokens)
         features = {"tokens": tokens, "token_mask": mask}
-        images = {f"image/{name}": observation.images[name] for name in self.contract.camera_names}
+        names = self.contract.camera_names
+        state = self.state_scale(observation.state.to(self.drawn.device))
+        images = seen(observation.images, names, self.stem(), state, frozen=self.stem_frozen)
         if not self.trunk_frozen:
             return features | images
         patches = self._patches(images)
@@ -116,11 +127,15 @@ class OpenVlaPolicy(Policy):
         return features | {"patches": kept}
 
     def sft_loss(self, features: Features, actions: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy over the whole vocabulary, of executed steps and moving dimensions."""
+        """Cross-entropy over the tokens `scored`, of executed steps and moving dimensions."""
         device = self.drawn.device
         target = self._tokens_of(actions.to(device))
         weight = mask.to(device).repeat_interleave(ACTION_DIM, 1) & self.executed
+        if not self.config.compile:  # which would compile for each length
+            features = without_padding(features)
         logits = self._sequence_logits(features, target)
+        if self.config.scored == "actions":
+            target = target - action_ids(self.config.vocabulary)[0]
         return token_cross_entropy(logits, target, weight, self.spread)
 
     @torch.no_grad()
@@ -133,9 +148,16 @@ class OpenVlaPolicy(Policy):
     def evaluate_actions(self, features: Features, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability and entropy of the tokens that were drawn and executed."""
         tokens = latent.to(self.drawn.device)
-        first, end = action_ids(self.config.vocabulary)
-        logits = self._sequence_logits(features, tokens)[..., first:end] / self.config.temperature
+        first, _ = action_ids(self.config.vocabulary)
+        logits = self._among(self._sequence_logits(features, tokens)) / self.config.temperature
         return token_log_prob(logits, tokens - first, self.executed.expand(tokens.shape))
+
+    def _among(self, logits: Tensor) -> Tensor:
+        """Return the logits of the 256 action tokens, of `(..., scored)`."""
+        if self.config.scored == "actions":
+            return logits
+        first, end = action_ids(self.config.vocabulary)
+        return logits[..., first:end]
 
     @torch.no_grad()
     def value_features(self, features: Features) -> Tensor:
@@ -153,12 +175,12 @@ class OpenVlaPolicy(Policy):
 
     def _choose(self, features: Features, generator: torch.Generator | None) -> Tensor:
         """Return `(B, horizon * 7)` tokens: sampled, or without a generator decided."""
-        first, end = action_ids(self.config.vocabulary)
+        first, _ = action_ids(self.config.vocabulary)
 
         def choose(place: int, logits: Tensor) -> Tensor:
             if not self.drawn[place]:
                 return self.still_tokens[place].expand(len(logits))
-            among = logits[:, first:end]
+            among = self._among(logits)
             if generator is None:
                 return first + self._decided(among)
             shares = (among / self.config.temperature).softmax(1).cpu()
@@ -195,9 +217,8 @@ class OpenVlaPolicy(Policy):
 
     def _patches(self, images: Features) -> Tensor:
         device = self.drawn.device
-        names = self.contract.camera_names
-        pixels = stacked_pixels([images[f"image/{name}"].to(device) for name in names])
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.trunk_frozen):
+            pixels = stacked(images, self.contract.camera_names, self.stem(), device)
             patches: Tensor = self.network.vision(pixels)
         return patches
 

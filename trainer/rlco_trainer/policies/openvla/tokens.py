@@ -20,17 +20,11 @@ def encode_actions(scaled: Tensor, vocabulary: int) -> Tensor:
     return vocabulary - torch.bucketize(scaled.double().clamp(-1, 1), edges, right=True)
 
 
-def neighbours(bins: float, vocabulary: int, rows: int) -> Tensor:
-    """Return `(rows, rows)`: for each action id a Gaussian over the bins around it.
-
-    Its standard deviation is `bins`; other ids stand for themselves.
-    """
-    first, end = action_ids(vocabulary)
+def neighbours(bins: float) -> Tensor:
+    """Return `(256, 256)`: for each action token a Gaussian of std `bins` over the bins around."""
     place = torch.arange(EDGES, dtype=torch.float64)
     distance = (place[:, None] - place) / bins
-    spread = torch.eye(rows)
-    spread[first:end, first:end] = (-0.5 * distance.square()).softmax(1).float()
-    return spread
+    return (-0.5 * distance.square()).softmax(1).float()
 
 
 def decode_actions(ids: Tensor, vocabulary: int) -> Tensor:

@@ -15,7 +15,7 @@ from transformers.models.siglip.configuration_siglip import SiglipVisionConfig
 from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer
 
 from rlco_trainer.policies.openvla.config import ImageTowerConfig
-from rlco_trainer.policies.stem import STRIDE, stem_of
+from rlco_trainer.policies.stem import STRIDE, Stem
 
 REGISTERS = 4
 IMAGENET_MEAN, IMAGENET_STD = (
@@ -86,11 +86,11 @@ class FusedVision(nn.Module):
         *,
         attention: str,
         checkpointing: bool,
-        stem: tuple[int, ...],
+        stem: Stem | None,
     ) -> None:
         """Build random weights for images of `size` pixels and tokens of `width` channels."""
         super().__init__()
-        self.stem = stem_of(stem)
+        self.stem = stem
         channels, stride = (3, 1) if self.stem is None else (self.stem.out_channels, STRIDE)
         self.dino = ImageTower(
             dino,
@@ -121,12 +121,15 @@ class FusedVision(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Map `(B, N, 3, S, S) float32` in [-1, 1] to `(B, N * patches, width)`."""
+        """Map `(B, N, 3, S, S) float32` in [-1, 1] to `(B, N * patches, width)`.
+
+        With a stem it takes the `(B, N, F)` summaries that this made of the images.
+        """
         flat = pixels.flatten(0, 1)
         if self.stem is None:
             imagenet = ((flat + 1) / 2 - self.mean) / self.std
         else:
-            imagenet = flat = self.stem(flat)
+            imagenet = flat = self.stem.picture(flat)
         fused = torch.cat([self.dino(imagenet), self.siglip(flat)], 2)
         B, N = pixels.shape[:2]
         tokens: Tensor = self.project(fused).unflatten(0, (B, N)).flatten(1, 2)

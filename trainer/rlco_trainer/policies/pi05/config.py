@@ -112,6 +112,10 @@ class Pi05Config:
     """`words` (built in), a folder, or a hub id such as google/paligemma-3b-pt-224."""
     max_tokens: int = 200
     """Room for the prompt."""
+    state_in_prompt: bool = True
+    """`pi05`: write the state into the prompt, as published. False is for a stem, which reads it:
+    few demonstrations teach a small tower to know trajectories by their numbers, and to fail off
+    them."""
     slots: tuple[str, ...] = ()
     """Camera of each image slot (base, left wrist, right wrist), "" for an empty one; () takes the
     contract's cameras in order."""
@@ -125,6 +129,9 @@ class Pi05Config:
     tail_weight: float = 0.25
     """Weight of the steps of a chunk that are not executed. They are denoised together with the
     others, so must not be left untrained; their loss is an own mean and dilutes nothing."""
+    times: Literal["beta", "visited"] = "beta"
+    """Flow times of the supervised loss: Beta(1.5, 1), as published, or those alone at which
+    denoising starts a step."""
     draws: int = 1
     """Times and noises drawn for a demonstrated chunk in the supervised loss; only the expert
     computes again for each."""

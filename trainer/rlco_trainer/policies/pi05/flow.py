@@ -34,6 +34,11 @@ def sample_times(batch: int, generator: torch.Generator | None = None) -> Tensor
     return torch.rand(batch, generator=generator) ** (1 / 1.5) * 0.999 + 0.001
 
 
+def visited_times(batch: int, steps: int) -> Tensor:
+    """Return `(batch,)` training times, each that of one of the K Euler steps, at random."""
+    return 1.0 - torch.randint(steps, (batch,)) / steps
+
+
 def sample_ode(velocity: Velocity, noise: Tensor, steps: int) -> Tensor:
     """Integrate from `noise` `(B, H, A)` to actions, without randomness."""
     x = noise

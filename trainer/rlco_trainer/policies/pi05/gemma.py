@@ -19,6 +19,7 @@ from transformers.models.gemma.modeling_gemma import (
     GemmaMLP,
     GemmaRMSNorm,
     GemmaRotaryEmbedding,
+    apply_rotary_pos_emb,
 )
 
 from rlco_trainer.policies.pi05.config import TowerConfig
@@ -44,14 +45,6 @@ class Memory:
         """Return all keys and values as `(B, 2, depth, kv_heads, P, head_dim)`."""
         return torch.stack([torch.stack(self.keys, 1), torch.stack(self.values, 1)], 1)
 
-    def repeated(self, times: int) -> Memory:
-        """Return the memory with each item `times` times in a row."""
-        return Memory(
-            keys=tuple(key.repeat_interleave(times, 0) for key in self.keys),
-            values=tuple(value.repeat_interleave(times, 0) for value in self.values),
-            mask=self.mask.repeat_interleave(times, 0),
-        )
-
     @staticmethod
     def unstacked(both: Tensor, mask: Tensor) -> Memory:
         """Undo `stacked`."""
@@ -70,8 +63,14 @@ class AdaptiveRMSNorm(nn.Module):
         nn.init.zeros_(self.dense.bias)
 
     def forward(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the modulated `(B, L, C)` and the gate `(B, 1, C)`; `condition`: `(B, C)`."""
-        scale, shift, gate = self.dense(condition.to(self.dense.weight.dtype))[:, None].chunk(3, -1)
+        """Return the modulated `(B, L, C)` and its gate; `condition`: `(B, D, C)`.
+
+        Each of the D conditions is that of L / D tokens in a row.
+        """
+        modulation = self.dense(condition.to(self.dense.weight.dtype))
+        if condition.shape[1] > 1:
+            modulation = modulation.repeat_interleave(x.shape[1] // condition.shape[1], 1)
+        scale, shift, gate = modulation.chunk(3, -1)
         normed = x.float() * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + NORM_EPS)
         return (normed * (1 + scale.float()) + shift.float()).to(x.dtype), gate.to(x.dtype)
 
@@ -122,6 +121,14 @@ class Block(nn.Module):
         assert cache.own is not None
         return x + (y if gate is None else y * gate), *cache.own
 
+    def keys_values(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return what `forward` returns of `(B, L, C)` tokens' keys and values, and no more."""
+        y, _ = _normed(self.input_layernorm, x, None)
+        shape = (*y.shape[:-1], -1, self.self_attn.head_dim)
+        keys = self.self_attn.k_proj(y).view(shape).transpose(1, 2)
+        values = self.self_attn.v_proj(y).view(shape).transpose(1, 2)
+        return apply_rotary_pos_emb(keys, keys, *rotary)[1], values
+
 
 class Tower(nn.Module):
     """A stack of Gemma layers and its final norm."""
@@ -165,7 +172,7 @@ class Tower(nn.Module):
             positions: `(B, L) int64`.
             attends: `(B, L, P + L) bool`, what each token may look at; P is 0 without `past`.
             past: the keys and values in front of the tokens.
-            condition: `(B, C)`, for adaptive norms.
+            condition: `(B, D, C)`, for adaptive norms: each that of L / D tokens in a row.
 
         Returns:
             The `(B, L, C)` output, and keys and values of the tokens, one a layer.
@@ -175,14 +182,34 @@ class Tower(nn.Module):
         keys, values = [], []
         for layer, block in enumerate(self.layers):
             before = None if past is None else (past.keys[layer], past.values[layer])
-            arguments = (x, rotary, mask, before, condition)
-            if self.checkpointing and self.training and torch.is_grad_enabled():
-                x, key, value = checkpoint(block, *arguments, use_reentrant=False)
-            else:
-                x, key, value = block(*arguments)
+            x, key, value = self._run(block, x, rotary, mask, before, condition)
             keys.append(key)
             values.append(value)
         return _normed(self.norm, x, condition)[0], tuple(keys), tuple(values)
+
+    def memory(
+        self, x: Tensor, positions: Tensor, attends: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Return keys and values alone, as `forward` would; the last layer's output is not made."""
+        mask = torch.where(attends[:, None], 0.0, MASKED).to(x.dtype)
+        rotary = self.rotary(x, positions)
+        keys, values = [], []
+        for block in self.layers[:-1]:
+            x, key, value = self._run(block, x, rotary, mask, None, None)
+            keys.append(key)
+            values.append(value)
+        last = self.layers[-1]
+        assert isinstance(last, Block)
+        key, value = last.keys_values(x, rotary)
+        return (*keys, key), (*values, value)
+
+    def _run(self, block: nn.Module, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        done: tuple[Tensor, Tensor, Tensor]
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            done = checkpoint(block, *arguments, use_reentrant=False)
+        else:
+            done = block(*arguments)
+        return done
 
 
 def _norm(width: int, *, adaptive: bool) -> nn.Module:

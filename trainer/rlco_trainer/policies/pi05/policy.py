@@ -24,17 +24,22 @@ from rlco_trainer.policies.interface import (
 )
 from rlco_trainer.policies.pi05.config import Pi05Config
 from rlco_trainer.policies.pi05.exploration import Explorer
-from rlco_trainer.policies.pi05.flow import guided, mixed, prefix_weights, sample_times, time_at
+from rlco_trainer.policies.pi05.flow import (
+    guided,
+    mixed,
+    prefix_weights,
+    sample_times,
+    time_at,
+    visited_times,
+)
 from rlco_trainer.policies.pi05.gemma import Memory
 from rlco_trainer.policies.pi05.network import FlowNetwork
 from rlco_trainer.policies.pi05.prompt import pi0_prompts, pi05_prompts
-from rlco_trainer.policies.quantiles import QuantileScale
+from rlco_trainer.policies.quantiles import STATE_FLOOR, QuantileScale
 from rlco_trainer.policies.stem import Stem
-from rlco_trainer.policies.tokenizers import load_tokenizer, padded
-from rlco_trainer.policies.vision import image_size, slots_of, stacked_pixels
+from rlco_trainer.policies.tokenizers import load_tokenizer, padded, without_padding
+from rlco_trainer.policies.vision import image_size, seen, slots_of, stacked
 
-STATE_FLOOR = 0.02
-"""Least q01-to-q99 range of a state (m, or rotation-matrix entries): less is sensor noise."""
 ACTION_FLOOR = 0.002
 """Least range of an action (m or rad a step; gripper fraction)."""
 EPSILON = 1e-6
@@ -67,7 +72,7 @@ class Pi05Policy(Policy):
         self.tokenizer = load_tokenizer(
             config.tokenizer, words=config.vocabulary, rows=config.vocabulary
         )
-        self.network = FlowNetwork(config, image_size(contract))
+        self.network = FlowNetwork(config, image_size(contract), contract.state_dim)
         n = normalisation
         self.state_scale = QuantileScale(
             n.state_q01, n.state_q99, floor=STATE_FLOOR, epsilon=EPSILON
@@ -112,17 +117,20 @@ class Pi05Policy(Policy):
 
     @torch.no_grad()
     def encode(self, observation: Observation) -> Features:
-        """Return prompt ids and images or, once frozen, the memory that the expert reads."""
+        """Return prompt ids and images or, once frozen, the memory that the expert reads.
+
+        With the stem alone frozen, its summaries stand for the images.
+        """
         state = self.state_scale(observation.state.to(self.active.device))
         prompts = (
             pi0_prompts(observation.instructions)
-            if self.config.variant == "pi0"
+            if self.config.variant == "pi0" or not self.config.state_in_prompt
             else pi05_prompts(observation.instructions, state.cpu().numpy())
         )
         ids = [self.tokenizer.encode(prompt) for prompt in prompts]
         tokens, token_mask = padded(ids, self.config.max_tokens, left=False)
         read = {"tokens": tokens, "token_mask": token_mask}
-        read |= {f"image/{name}": observation.images[name] for name in self.slots}
+        read |= seen(observation.images, self.slots, self.stem(), state, frozen=self.stem_frozen)
         own = {"state": self._to_network(state)} if self.config.variant == "pi0" else {}
         if not (self.trunk_frozen and self.config.cache_memory):
             return read | own
@@ -136,8 +144,10 @@ class Pi05Policy(Policy):
         draws = self.config.draws
         target = self._scaled(actions).repeat_interleave(draws, 0)
         noise = torch.randn_like(target)
-        t = sample_times(len(target)).to(target.device)
-        predicted, _ = self.flow(features, draws)(mixed(target, noise, t), t)
+        t = self._times(len(target)).to(target.device)
+        if "tokens" in features and not self.config.compile:  # which would compile for each length
+            features = without_padding(features)
+        predicted, _ = self.flow(features)(mixed(target, noise, t), t)
         return flow_matching(
             predicted[..., :ACTION_DIM],
             (noise - target)[..., :ACTION_DIM],
@@ -236,30 +246,32 @@ class Pi05Policy(Policy):
             kept = features["memory"].to(device)
             kept = kept.view(torch.bfloat16) if kept.dtype == torch.int16 else kept
             return Memory.unstacked(kept, features["memory_mask"].to(device))
-        pixels = stacked_pixels([features[f"image/{name}"].to(device) for name in self.slots])
-        present = torch.ones(pixels.shape[:2], dtype=torch.bool, device=device)
         tokens, token_mask = features["tokens"].to(device), features["token_mask"].to(device)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.trunk_frozen):
+            pixels = stacked(features, self.slots, self.stem(), device)
+            present = torch.ones(pixels.shape[:2], dtype=torch.bool, device=device)
             return self.network.remember(pixels, present, tokens, token_mask)
 
-    def flow(self, features: Features, times: int = 1) -> Any:
-        """Return the flow of these observations, each `times` times over.
+    def flow(self, features: Features) -> Any:
+        """Return the flow of these observations.
 
-        It maps (x, t) to velocity and expert features.
+        It maps (x, t) to velocity and expert features; x may hold several chunks of each.
         Dimensions that never move, and padding, follow the exact flow to their known target 0:
         v = x / t. The network sees them as in its pre-training, and need not learn them.
         """
         memory, state = self._memory(features), features.get("state")
         state = None if state is None else state.to(self.active.device)
-        if times > 1:
-            memory = memory.repeated(times)
-            state = None if state is None else state.repeat_interleave(times, 0)
 
         def flow(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
             v, hidden = self._velocity(memory, x, t, state)
             return torch.where(self.active, v, x / t[:, None, None]), hidden
 
         return flow
+
+    def _times(self, batch: int) -> Tensor:
+        if self.config.times == "visited":
+            return visited_times(batch, self.config.denoising_steps)
+        return sample_times(batch)
 
     def _start(self, batch: int, generator: torch.Generator | None) -> Tensor:
         shape = (batch, self.contract.horizon, self.config.action_dim)
