@@ -21,7 +21,11 @@ from rlco_datasets.contract import CameraSpec, Contract
 from rlco_datasets.frames import apply_delta, pose_matrix
 from rlco_policy_server.checkpoints import load_checkpoints
 from rlco_policy_server.endpoints.settings import EndpointSettings
-from rlco_trainer.untrained import write_untrained
+from rlco_trainer import __version__
+from rlco_trainer.checkpoint import Lineage, save_policy
+from rlco_trainer.policies.families import build_policy
+from rlco_trainer.policies.presets import preset_named
+from rlco_trainer.untrained import nominal_normalisation
 from scipy.spatial.transform import Rotation
 
 FRAME = np.full((64, 64, 3), 51, np.uint8)
@@ -303,7 +307,11 @@ def test_an_unnorm_key_that_names_what_is_served_is_fine(url: str, key: str) -> 
 def test_openvlas_own_message_is_enough_for_an_openvla_policy(
     tmp_path: Path, contract: Contract
 ) -> None:
-    checkpoint_id = write_untrained("openvla-tiny", contract, tmp_path / "openvla", seed=0)
+    # The published model sees no state; a tiny preset's stem does.
+    architecture = preset_named("openvla-tiny").architecture() | {"stem": []}
+    policy = build_policy("openvla", contract, nominal_normalisation(contract), architecture)
+    lineage = Lineage(stage="init", software_version=__version__)
+    checkpoint_id = save_policy(tmp_path / "openvla", policy, lineage)
     (served,) = load_checkpoints({"default": tmp_path / "openvla"}, torch_threads=1)
     with started_gateway(served.policy) as gateway, running_server(gateway) as url:
         body = json_numpy.dumps({"image": FRAME, "instruction": "push the cube"})  # no state
