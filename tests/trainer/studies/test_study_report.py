@@ -123,6 +123,32 @@ def test_studies_of_several_folders_share_a_page(monkeypatch, tmp_path):
     assert "Seeds 4, 7: " in text
 
 
+def test_seeds_run_elsewhere_join_those_of_the_page(monkeypatch, tmp_path, capsys):
+    install(monkeypatch, rate)
+    docs, at = tmp_path / "docs", tmp_path / "docs" / "results" / "sim-init"
+    for folder, seeds, note in (("a", (4, 1), "Here."), ("b", (2,), "There.")):
+        run_studies(tmp_path / folder / "studies", "sim-init", seeds=seeds)
+        text = report(tmp_path / folder / "studies", docs, "--note", note)
+    assert "--seeds 1 2 4 " in text
+    assert "Seeds 1, 4: 0.0 hours, with the runs that other studies share. Here. Seed 2: " in text
+    assert [row.seed for row in read_csv(at / "results.csv")][::8] == [1, 2, 4]
+    assert "3 seeds [95% interval" in text
+
+    run_studies(tmp_path / "b" / "studies", "sim-init", seeds=(3,))
+    text = report(tmp_path / "b" / "studies", docs, "--note", "There.")
+    assert "Seeds 2, 3: " in text, "a batch that has grown takes the place of what it was"
+    assert "--seeds 1 2 3 4 " in text
+
+    kept = {path: path.read_bytes() for path in at.iterdir()}
+    run_studies(tmp_path / "part", "sim-init", seeds=(4,))
+    run_studies(tmp_path / "other", "sim-init", seeds=(9,), sizes=replace(SIZES, trials=0))
+    for folder, reason in (("part", "lacks 1. Remove"), ("other", "other options than those of")):
+        with pytest.raises(SystemExit):
+            report(tmp_path / folder, docs)
+        assert reason in capsys.readouterr().err
+    assert kept == {path: path.read_bytes() for path in at.iterdir()}
+
+
 def test_seeds_of_other_sizes_are_not_mixed(monkeypatch, tmp_path, capsys):
     install(monkeypatch)
     for seed, trials in ((0, 0), (1, 3)):

@@ -42,24 +42,55 @@ each seed's policies. "The twin" is then the one that was measured there.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
-    """How a study's rows came about."""
+class Batch:
+    """Seeds that were run in one folder."""
 
-    name: StudyName
-    usual: Usual
-    command: str
-    """What was typed."""
+    seeds: tuple[int, ...]
     hours: float
-    """Of all steps of the seeds that are shown, those shared with other studies included."""
+    """Of all steps of the seeds, those shared with other studies included."""
     under_way: tuple[str, ...]
     """Seeds with steps still to do, and how many."""
     note: str
     """What a reader should know of the run."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """How a study's rows came about: each seed in one of the batches."""
+
+    name: StudyName
+    usual: Usual
+    options: str
+    """What was typed, but for the seeds and the folder."""
+    out: str
+    """The folder, as typed."""
+    batches: tuple[Batch, ...]
+
     @property
     def study(self) -> Study:
         """The study."""
         return study(self.name, self.usual)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds that have rows."""
+        return tuple(sorted(seed for batch in self.batches for seed in batch.seeds))
+
+    @property
+    def under_way(self) -> tuple[str, ...]:
+        """What is still to do, of all seeds."""
+        return tuple(line for batch in self.batches for line in batch.under_way)
+
+    @property
+    def hours(self) -> float:
+        """Of all seeds."""
+        return sum(batch.hours for batch in self.batches)
+
+    @property
+    def command(self) -> str:
+        """What makes all of it."""
+        words = ["rlco-train study", self.name, "--seeds", *map(str, self.seeds), self.options]
+        return " ".join([*filter(None, words), "--out", self.out])
 
 
 def verdict(gain: SeedMean) -> Verdict:
@@ -119,7 +150,7 @@ def section(record: Record, rows: Sequence[Row], folder: Path) -> str:
         "",
         *(_hypothesis(chosen, rows, new, old) for new, old in chosen.comparisons),
         "",
-        f"{_took(record, rows)} Every row: [{ROWS}]({folder / ROWS}). The command:",
+        f"{_took(record)} Every row: [{ROWS}]({folder / ROWS}). The command:",
         "",
         f"```bash\n{record.command}\n```",
         "",
@@ -144,13 +175,17 @@ def _points(gain: SeedMean) -> str:
     return f"{100 * gain.mean:+.0f} [{low:+.0f}, {high:+.0f}] points, {seeds} seeds"
 
 
-def _took(record: Record, rows: Sequence[Row]) -> str:
-    seeds = sorted({row.seed for row in rows})
-    told = f"Seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}: "
-    told += f"{record.hours:.1f} hours, with the runs that other studies share."
-    if record.under_way:
-        told += f" Under way: {'; '.join(record.under_way)}."
-    return f"{told} {record.note}".strip()
+def _took(record: Record) -> str:
+    return " ".join(_batch(batch) for batch in record.batches)
+
+
+def _batch(batch: Batch) -> str:
+    seeds = ", ".join(map(str, batch.seeds))
+    told = f"Seed{'s' if len(batch.seeds) > 1 else ''} {seeds}: "
+    told += f"{batch.hours:.1f} hours, with the runs that other studies share."
+    if batch.under_way:
+        told += f" Under way: {'; '.join(batch.under_way)}."
+    return f"{told} {batch.note}".strip()
 
 
 def _summary(record: Record, rows: Sequence[Row]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,10 +16,10 @@ from rlco_datasets import spec
 from rlco_trainer.atomic import replaced_folder, write_text
 from rlco_trainer.studies.arms import Study, StudyName, Usual, study
 from rlco_trainer.studies.figure import draw
-from rlco_trainer.studies.page import FIGURE, PAGE, RECORD, ROWS, Record, page
+from rlco_trainer.studies.page import FIGURE, PAGE, RECORD, ROWS, Batch, Record, page
 from rlco_trainer.studies.places import SeedFolder, Sizes, read_settings
 from rlco_trainer.studies.recipes import DEFAULT_PRESET
-from rlco_trainer.studies.results import Row, trial_rows, twin_rows, write_csv
+from rlco_trainer.studies.results import Row, read_csv, trial_rows, twin_rows, write_csv
 from rlco_trainer.studies.robot import Robot
 from rlco_trainer.studies.steps import StepFailedError, read_journal
 
@@ -33,7 +33,8 @@ class StudyReportCommand:
     In: the folder that `rlco-train study` writes, finished or under way; it is only read. Out:
     DOCS/results/STUDY with results.csv, figure.png and study.yaml for each study that has a
     finished seed, and DOCS/results.md, written from those of every study in DOCS/results. A seed
-    counts in the twin, or in the lab, once all arms and tasks are done there.
+    counts in the twin, or in the lab, once all arms and tasks are done there. Other seeds that are
+    in DOCS/results/STUDY already, run elsewhere with the same options, stay.
     Example: rlco-train study-report runs/studies --docs docs
     """
 
@@ -85,19 +86,61 @@ class StudyReportCommand:
                 under_way.append(f"seed {seed.seed}: {len(ended)} of {len(wanted)} steps done")
         if not rows or common is None:
             return f"no finished seed ({'; '.join(under_way)})"
-        record = Record(
-            name=name,
-            usual=self.usual,
-            command=_command(name, done, self.studies, self.usual, *common),
+        batch = Batch(
+            seeds=tuple(done),
             hours=round(seconds / 3600, 2),
             under_way=tuple(under_way),
             note=self.note,
         )
-        with replaced_folder(self.docs / "results" / name) as at:
-            write_csv(rows, at / ROWS)
-            spec.save(record, at / RECORD)
-            draw(chosen, rows, at / FIGURE)
+        record = Record(
+            name=name,
+            usual=self.usual,
+            options=_options(self.usual, *common),
+            out=_short(self.studies),
+            batches=(batch,),
+        )
+        at = self.docs / "results" / name
+        if (at / RECORD).is_file():
+            record, rows = _beside_earlier(at, record, rows)
+        with replaced_folder(at) as new:
+            write_csv(rows, new / ROWS)
+            spec.save(record, new / RECORD)
+            draw(chosen, rows, new / FIGURE)
         return f"{len(done)} seeds" + (f" ({'; '.join(under_way)})" if under_way else "")
+
+
+def _beside_earlier(at: Path, new: Record, rows: list[Row]) -> tuple[Record, list[Row]]:
+    """Return a new batch together with the other batches that are in a study's folder.
+
+    Raises:
+        StepFailedError: if those were run otherwise, or share some but not all of their seeds.
+    """
+    earlier = spec.load(Record, at / RECORD)
+    if (earlier.options, earlier.usual) != (new.options, new.usual):
+        raise StepFailedError(
+            f"{at} holds seeds {_listed(earlier.seeds)} of `{earlier.command}`, which are other "
+            f"options than those of {new.out}. Remove that folder to replace its results, or give "
+            "another --docs."
+        )
+    (batch,) = new.batches
+    kept = []
+    for other in earlier.batches:
+        if shared := set(other.seeds) & set(batch.seeds):
+            if missing := set(other.seeds) - shared:
+                raise StepFailedError(
+                    f"{at} holds seeds {_listed(other.seeds)} of one run, of which {new.out} lacks "
+                    f"{_listed(sorted(missing))}. Remove that folder to replace its results."
+                )
+        else:
+            kept.append(other)
+    stay = {seed for other in kept for seed in other.seeds}
+    rows = [row for row in read_csv(at / ROWS) if row.seed in stay] + rows
+    batches = sorted([*kept, batch], key=lambda item: item.seeds)
+    return replace(new, batches=tuple(batches)), sorted(rows, key=lambda row: row.seed)
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
 
 
 def _seed_folders(studies: Path) -> list[Path]:
@@ -118,20 +161,13 @@ def _finished_rows(
     return rows
 
 
-def _command(
-    name: StudyName,
-    seeds: Sequence[int],
-    out: Path,
-    usual: Usual,
-    sizes: Sizes,
-    robot: Robot | None,
-) -> str:
-    """Return the command that makes these results, without what is the default.
+def _options(usual: Usual, sizes: Sizes, robot: Robot | None) -> str:
+    """Return the options that make these results, without what is the default.
 
     A twin and a robot are named by their files and runs by their last two folders: where a machine
     keeps them is nobody's business.
     """
-    words = ["rlco-train", "study", name, "--seeds", *map(str, seeds)]
+    words = []
     plain = spec.to_plain(usual) | sizes.settings()
     default = spec.to_plain(Usual()) | Sizes(preset=sizes.preset).settings()
     default["preset"] = DEFAULT_PRESET
@@ -147,7 +183,7 @@ def _command(
         if value != default.get(key):
             values = value if isinstance(value, list) else [value]
             words += [f"--{key.replace('_', '-')}", *map(str, values)]
-    return shlex.join([*words, "--out", _short(out)])
+    return shlex.join(words)
 
 
 def _short(path: Path) -> str:
