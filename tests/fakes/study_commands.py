@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -76,10 +77,15 @@ class FakeCommands:
         self.rate = rate
         self.fails: Callable[[list[str]], bool] = lambda words: False
         self.commands: list[list[str]] = []
+        self._one_at_a_time = threading.Lock()
 
     def __call__(
         self, words: list[str], log: Path, children: steps.Children, *, shown: bool
     ) -> None:
+        with self._one_at_a_time:  # threads may not share the cache of tyro, which reads `words`
+            self._run(words)
+
+    def _run(self, words: list[str]) -> None:
         if self.fails(words):
             raise steps.StepFailedError(f"{words} was told to fail")
         self.commands.append(words)
