@@ -85,7 +85,9 @@ def _lines(axes: Axes, study: Study, rows: Sequence[Row], place: str) -> None:
         for x, label in arms:
             _seeds(axes, x, by_seed(rows, label, AVERAGE, place).values())
     ticks = sorted({arm.x for arm in study.arms if arm.x is not None})
-    if study.log_axis:
+    if study.log_axis and ticks[0] == 0:
+        axes.set_xscale("symlog", linthresh=ticks[1])
+    elif study.log_axis:
         axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
