@@ -74,6 +74,7 @@ def test_a_finished_study_is_shown_beside_the_papers(monkeypatch, tmp_path):
     )
     assert command in text
     assert "On a toaster." in text
+    assert f"of each task {SIZES.sim_demos} sim demonstrations" in text, "a default, and told"
     assert "Under way" not in text
     assert str(tmp_path) not in text
     for link in re.findall(r"\]\((results/[^)]+)\)", text):

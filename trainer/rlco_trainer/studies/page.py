@@ -62,6 +62,8 @@ class Record:
     usual: Usual
     options: str
     """What was typed, but for the seeds and the folder."""
+    sizes: str
+    """What each policy learnt from and for how long, defaults included: a sentence."""
     out: str
     """The folder, as typed."""
     batches: tuple[Batch, ...]
@@ -150,7 +152,7 @@ def section(record: Record, rows: Sequence[Row], folder: Path) -> str:
         "",
         *(_hypothesis(chosen, rows, new, old) for new, old in chosen.comparisons),
         "",
-        f"{_took(record)} Every row: [{ROWS}]({folder / ROWS}). The command:",
+        f"{record.sizes} {_took(record)} Every row: [{ROWS}]({folder / ROWS}). The command:",
         "",
         f"```bash\n{record.command}\n```",
         "",

@@ -96,6 +96,7 @@ class StudyReportCommand:
             name=name,
             usual=self.usual,
             options=_options(self.usual, *common),
+            sizes=_told(self.usual, common[0]),
             out=_short(self.studies),
             batches=(batch,),
         )
@@ -184,6 +185,15 @@ def _options(usual: Usual, sizes: Sizes, robot: Robot | None) -> str:
             values = value if isinstance(value, list) else [value]
             words += [f"--{key.replace('_', '-')}", *map(str, values)]
     return shlex.join(words)
+
+
+def _told(usual: Usual, sizes: Sizes) -> str:
+    return (
+        f"Policy `{sizes.preset}`; of each task {sizes.sim_demos} sim demonstrations and, where an "
+        f"arm names no other number, {usual.real_demos} real; stage I {sizes.recipe.steps} steps "
+        f"of {sizes.recipe.batch} samples, stage II {sizes.iterations} iterations of "
+        f"{sizes.episodes} episodes."
+    )
 
 
 def _short(path: Path) -> str:
