@@ -1,8 +1,9 @@
 """What caching saves in the large families, and what memory their presets take.
 
-Times are medians on the CPU, of the tiny presets: ours reads images and prompt once an action chunk
-and keeps keys and values; the peer is the same network computing everything again, for each
-denoising step (pi05) or for each token (openvla). Memory of a large preset is its estimate beside
+Times are medians on the CPU, of the tiny presets decoding as the large ones do (several denoising
+steps; token after token): ours reads images and prompt once an action chunk and keeps keys and
+values; the peer is the same network computing everything again, for each denoising step (pi05) or
+for each token (openvla). Memory of a large preset is its estimate beside
 the card that it is for. For a tiny one the estimate of what the backward pass needs stands beside
 what torch keeps of a step of stage I.
 
@@ -23,13 +24,14 @@ import tyro
 from _rows import Row, report, row
 from rlco_datasets.contract import Contract, franka_compact, franka_third_person
 from rlco_trainer.optimizers import Moments
+from rlco_trainer.policies.families import build_policy
 from rlco_trainer.policies.interface import Observation, Policy
 from rlco_trainer.policies.memory import estimate
 from rlco_trainer.policies.openvla.policy import OpenVlaPolicy
 from rlco_trainer.policies.openvla.tokens import action_ids
 from rlco_trainer.policies.pi05.flow import sample_ode
 from rlco_trainer.policies.pi05.policy import Pi05Policy
-from rlco_trainer.policies.presets import PRESETS, new_policy
+from rlco_trainer.policies.presets import PRESETS, new_policy, preset_named
 from rlco_trainer.untrained import nominal_normalisation
 from torch import Tensor
 
@@ -79,10 +81,19 @@ def alternated(ours: Callable[[], object], peer: Callable[[], object], rounds: i
     return [statistics.median(times) for times in spent]
 
 
+def decoding_as(large: str, tiny: str, contract: Contract, *fields: str) -> Policy:
+    """Return the tiny preset with these fields of the large one's configuration."""
+    preset = preset_named(tiny)
+    theirs = preset_named(large).architecture()
+    architecture = preset.architecture() | {name: theirs[name] for name in fields}
+    normal = nominal_normalisation(contract)
+    return build_policy(preset.family, contract, normal, architecture).eval()
+
+
 @torch.no_grad()
 def flow_times(contract: Contract, arguments: Arguments) -> list[float]:
     """Time pi05-tiny with the prefix read once, and read before every denoising step."""
-    policy = new_policy("pi05-tiny", contract, nominal_normalisation(contract)).eval()
+    policy = decoding_as("pi05-3b", "pi05-tiny", contract, "denoising_steps")
     assert isinstance(policy, Pi05Policy)
     features = policy.encode(observe(contract, arguments.batch))
     start = torch.zeros(arguments.batch, contract.horizon, policy.config.action_dim)
@@ -98,7 +109,7 @@ def flow_times(contract: Contract, arguments: Arguments) -> list[float]:
 @torch.no_grad()
 def token_times(contract: Contract, arguments: Arguments) -> list[float]:
     """Time openvla-tiny with a key-value cache, and with a whole pass for every token."""
-    policy = new_policy("openvla-tiny", contract, nominal_normalisation(contract)).eval()
+    policy = decoding_as("openvla-7b", "openvla-tiny", contract, "decoding", "decision")
     assert isinstance(policy, OpenVlaPolicy)
     features = policy.encode(observe(contract, arguments.batch))
     first, end = action_ids(policy.config.vocabulary)
