@@ -88,8 +88,6 @@ class Study:
     arms: tuple[Arm, ...]
     axis: str = ""
     """What `Arm.x` is; empty: bars."""
-    log_axis: bool = False
-    """Whether the axis is logarithmic; linear from 0 to the next `Arm.x`, where there is a 0."""
     comparisons: tuple[tuple[str, str], ...] = ()
     """Hypotheses: pairs (better, worse) of labels, whose difference the table states."""
     tests: tuple[Test, ...] = ("",)
@@ -167,7 +165,6 @@ def study(name: StudyName, usual: Usual) -> Study:
             question="How many real demonstrations does each method need?",
             comparisons=(*at_each, (fewest, most)),
             axis="real demonstrations of each task",
-            log_axis=True,
             arms=tuple(
                 Arm(
                     label=f"{arm.label}, {count} demos",
@@ -211,7 +208,6 @@ def study(name: StudyName, usual: Usual) -> Study:
             "of it?",
             comparisons=tuple((f"beta {weight:g}", "beta 0") for weight in weights[1:]),
             axis="beta",
-            log_axis=True,
             arms=tuple(
                 Arm(
                     label=f"beta {weight:g}",

@@ -1,4 +1,7 @@
-"""A study as a picture: bars by task, or lines over the study's axis; intervals over seeds."""
+"""A study as a picture: bars by task, or lines over the study's axis; intervals over seeds.
+
+What was tried along an axis stands at even distances, whatever lies between.
+"""
 
 from __future__ import annotations
 
@@ -68,9 +71,14 @@ def _bars(axes: Axes, study: Study, rows: Sequence[Row], place: str) -> None:
 
 
 def _lines(axes: Axes, study: Study, rows: Sequence[Row], place: str) -> None:
-    for i, series in enumerate(dict.fromkeys(arm.series for arm in study.arms)):
+    ticks = sorted({arm.x for arm in study.arms if arm.x is not None})
+    named = list(dict.fromkeys(arm.series for arm in study.arms))
+    for i, series in enumerate(named):
+        aside = 0.06 * (i - (len(named) - 1) / 2)  # intervals at one x would hide each other
         arms = sorted(
-            (arm.x, arm.label) for arm in study.arms if arm.series == series and arm.x is not None
+            (ticks.index(arm.x) + aside, arm.label)
+            for arm in study.arms
+            if arm.series == series and arm.x is not None
         )
         means = [over_seeds(rows, label, AVERAGE, place) for _, label in arms]
         axes.errorbar(
@@ -84,13 +92,7 @@ def _lines(axes: Axes, study: Study, rows: Sequence[Row], place: str) -> None:
         )
         for x, label in arms:
             _seeds(axes, x, by_seed(rows, label, AVERAGE, place).values())
-    ticks = sorted({arm.x for arm in study.arms if arm.x is not None})
-    if study.log_axis and ticks[0] == 0:
-        axes.set_xscale("symlog", linthresh=ticks[1])
-    elif study.log_axis:
-        axes.set_xscale("log")
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
+    axes.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks])
     axes.set_xlabel(study.axis)
 
 
