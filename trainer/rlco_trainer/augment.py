@@ -44,10 +44,11 @@ def gained(images: Tensor, max_gain: float, generator: torch.Generator) -> Tenso
     """
     if max_gain == 0:
         return images
-    B = images.shape[0]
+    B, H, W, _ = images.shape
     factor = 1 + max_gain * (2 * torch.rand((B, 1, 1, 3), generator=generator) - 1)
-    whole = (factor * GAIN_UNIT).round().numpy().astype(np.uint16)
-    scaled = images.numpy() * whole
+    whole = (factor * GAIN_UNIT).round().numpy().astype(np.uint16).reshape(B, 1, 3)
+    rows = images.numpy().reshape(B, H, 3 * W)  # long inner loops: several times faster than of 3
+    scaled = rows * np.tile(whole, (1, 1, W))
     np.right_shift(scaled, GAIN_UNIT.bit_length() - 1, out=scaled)
     np.minimum(scaled, 255, out=scaled)
-    return torch.from_numpy(scaled.astype(np.uint8))
+    return torch.from_numpy(scaled.astype(np.uint8).reshape(B, H, W, 3))
