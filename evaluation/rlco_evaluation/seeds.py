@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from scipy.stats import t as student_t
 
@@ -33,21 +33,35 @@ class SeedMean:
         return f"{100 * self.mean:.0f} [{low:.0f}, {high:.0f}]"
 
 
-def mean_over_seeds(values: Sequence[float], confidence: float = 0.95) -> SeedMean:
-    """Return the mean of one value a seed, with Student's t interval of the mean.
+def mean_rate(values: Sequence[float]) -> SeedMean:
+    """Return the mean of one rate in [0, 1] a seed, with its t interval cut off at 0 and 1.
 
     Raises:
-        ValueError: if there is no value or one is not finite.
+        ValueError: if there is no value or one is not in [0, 1].
     """
-    if not values or not all(math.isfinite(value) for value in values):
-        raise ValueError(f"expected at least one finite value, one a seed; got {list(values)}")
+    return _mean(values, lowest=0.0)
+
+
+def mean_difference(values: Sequence[float]) -> SeedMean:
+    """Return the mean of one difference of rates a seed, its t interval cut off at -1 and 1.
+
+    Raises:
+        ValueError: if there is no value or one is not in [-1, 1].
+    """
+    return _mean(values, lowest=-1.0)
+
+
+def _mean(values: Sequence[float], lowest: float) -> SeedMean:
+    """Return the mean with Student's t interval, 95%, of it, without what no mean can be."""
+    if not values or not all(lowest <= value <= 1 for value in values):
+        raise ValueError(f"expected values in [{lowest:g}, 1], one a seed; got {list(values)}")
     n = len(values)
     mean = sum(values) / n
     interval = None
     if n > 1:
         spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1) / n)
-        reach = float(student_t.ppf((1 + confidence) / 2, n - 1)) * spread
-        interval = Interval(low=mean - reach, high=mean + reach)
+        reach = float(student_t.ppf(0.975, n - 1)) * spread
+        interval = Interval(low=max(lowest, mean - reach), high=min(1.0, mean + reach))
     return SeedMean(mean=mean, interval=interval, values=tuple(values))
 
 
@@ -66,24 +80,20 @@ def markdown_table(rates: Rates, comparisons: Sequence[tuple[str, str]]) -> str:
         "|---|" + "---|" * len(places),
     ]
     for policy in policies:
-        lines.append(_row(policy, [rates[place][policy] for place in places], lowest=0.0))
+        lines.append(_row(policy, [mean_rate(rates[place][policy]) for place in places]))
     for new, old in comparisons:
         gains = [
-            [a - b for a, b in zip(rates[place][new], rates[place][old], strict=True)]
+            mean_difference(
+                [a - b for a, b in zip(rates[place][new], rates[place][old], strict=True)]
+            )
             for place in places
         ]
-        lines.append(_row(f"*{new} minus {old}*", gains, lowest=-1.0))
+        lines.append(_row(f"*{new} minus {old}*", gains))
     return "\n".join(lines) + "\n"
 
 
-def _row(name: str, columns: Sequence[Sequence[float]], lowest: float) -> str:
-    """Return a row; what lies outside of [lowest, 1] is cut off the t intervals."""
-    cells = []
-    for values in columns:
-        each = ", ".join(f"{100 * value:.0f}" for value in values)
-        mean = mean_over_seeds(values)
-        if mean.interval is not None:
-            inside = Interval(low=max(lowest, mean.interval.low), high=min(1.0, mean.interval.high))
-            mean = replace(mean, interval=inside)
-        cells.append(f"{mean} ({each})")
+def _row(name: str, columns: Sequence[SeedMean]) -> str:
+    cells = [
+        f"{mean} ({', '.join(f'{100 * value:.0f}' for value in mean.values)})" for mean in columns
+    ]
     return f"| {name} | " + " | ".join(cells) + " |"

@@ -12,7 +12,7 @@ from fakes.study_commands import SIZES, install
 from hypothesis import given
 from hypothesis import strategies as st
 from rlco_datasets import spec
-from rlco_evaluation.seeds import mean_over_seeds
+from rlco_evaluation.seeds import mean_difference
 from rlco_trainer.cli import main
 from rlco_trainer.studies import cli
 from rlco_trainer.studies import report as report_module
@@ -167,8 +167,8 @@ def test_a_folder_without_studies_is_refused(tmp_path, capsys):
 
 @given(values=st.lists(st.floats(-1, 1), min_size=1, max_size=6))
 def test_a_hypothesis_and_its_opposite_are_never_both_held(values):
-    found = verdict(mean_over_seeds(values))
-    opposite = verdict(mean_over_seeds([-value for value in values]))
+    found = verdict(mean_difference(values))
+    opposite = verdict(mean_difference([-value for value in values]))
     assert (found, opposite) in {
         ("held", "not held"),
         ("not held", "held"),

@@ -104,7 +104,7 @@ def _seeds(axes: Axes, x: float, rates: Collection[float]) -> None:
 
 
 def _reach(means: Sequence[SeedMean]) -> list[list[float]]:
-    """Return how far the intervals reach down and up, percent, within [0, 100]; 0 for one seed."""
-    low = [m.mean - max(0.0, m.interval.low) if m.interval else 0.0 for m in means]
-    high = [min(1.0, m.interval.high) - m.mean if m.interval else 0.0 for m in means]
-    return [[100 * max(0.0, value) for value in side] for side in (low, high)]
+    """Return how far the intervals reach down and up, percent; 0 for one seed."""
+    down = [m.mean - m.interval.low if m.interval else 0.0 for m in means]
+    up = [m.interval.high - m.mean if m.interval else 0.0 for m in means]
+    return [[100 * value for value in side] for side in (down, up)]

@@ -25,8 +25,8 @@ Written by `rlco-train study-report` from the folders in `results/`; not by hand
 "The lab" is the simulated one: a hidden twin, drawn anew for each seed, that demonstrations are
 collected in over ROS 2 and trials are run in, blind and interleaved. "The twin" is the one that
 policies are trained in. A seed is one lab, one set of demonstrations, one training of every arm and
-one set of trials; the intervals are of the mean over seeds (95%, Student's t), and so are those of
-differences, which are paired by seed.
+one set of trials; the intervals are of the mean over seeds (95%, Student's t, without what no rate
+can be), and so are those of differences, which are paired by seed.
 
 A hypothesis says that one way to make a policy succeeds more often than another, on average over
 the tasks. It is *held* where the interval of the difference lies above zero, *not held* where it

@@ -13,7 +13,7 @@ from rlco_datasets import spec
 from rlco_evaluation.analysis import analyse
 from rlco_evaluation.blinding import Key
 from rlco_evaluation.ledger import Ledger
-from rlco_evaluation.seeds import SeedMean, mean_over_seeds
+from rlco_evaluation.seeds import SeedMean, mean_difference, mean_rate
 from rlco_evaluation.study import Study as LockedStudy
 
 from rlco_trainer.studies.arms import Study, StudyName, Test
@@ -153,7 +153,7 @@ def read_csv(path: Path) -> list[Row]:
 
 def over_seeds(rows: Sequence[Row], arm: str, task: str, place: str) -> SeedMean:
     """Return a cell's mean over seeds; the task `average` is the mean of a seed's tasks."""
-    return mean_over_seeds(list(by_seed(rows, arm, task, place).values()))
+    return mean_rate(list(by_seed(rows, arm, task, place).values()))
 
 
 def by_seed(rows: Sequence[Row], arm: str, task: str, place: str) -> Mapping[int, float]:
@@ -196,31 +196,26 @@ def markdown(study: Study, rows: Sequence[Row]) -> str:
             "|---" * (len(tasks) + 1) + "|",
         ]
         for arm in study.arms:
-            found = [list(by_seed(rows, arm.label, task, place).values()) for task in tasks]
+            found = [over_seeds(rows, arm.label, task, place) for task in tasks]
             lines.append(_line(arm.label, found))
         for new, old in study.comparisons:
-            found = [differences(rows, new, old, task, place) for task in tasks]
+            found = [difference(rows, new, old, task, place) for task in tasks]
             lines.append(_line(f"*{new} minus {old}*", found))
         lines.append("")
     return "\n".join(lines)
 
 
-def _line(name: str, found: Sequence[Sequence[float]]) -> str:
-    cells = [str(mean_over_seeds(list(values))) for values in found]
-    if len(found[-1]) > 1:
-        cells[-1] += f" ({', '.join(f'{100 * value:.0f}' for value in found[-1])})"
+def _line(name: str, found: Sequence[SeedMean]) -> str:
+    cells = [str(mean) for mean in found]
+    if len(found[-1].values) > 1:
+        cells[-1] += f" ({', '.join(f'{100 * value:.0f}' for value in found[-1].values)})"
     return f"| {name} | " + " | ".join(cells) + " |"
 
 
 def difference(rows: Sequence[Row], new: str, old: str, task: str, place: str) -> SeedMean:
     """Return the mean over seeds of an arm's rate minus another's, paired by seed."""
-    return mean_over_seeds(differences(rows, new, old, task, place))
-
-
-def differences(rows: Sequence[Row], new: str, old: str, task: str, place: str) -> list[float]:
-    """Return each seed's difference of an arm's rate and another's."""
     a, b = by_seed(rows, new, task, place), by_seed(rows, old, task, place)
-    return [a[seed] - b[seed] for seed in a]
+    return mean_difference([a[seed] - b[seed] for seed in a])
 
 
 def _mean(values: Sequence[float]) -> float:
