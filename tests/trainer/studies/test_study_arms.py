@@ -17,9 +17,9 @@ def make_study(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_labels_and_runs_are_unique_and_comparisons_exist(name):
     found = make_study(name)
-    labels = [arm.label for arm in found.arms]
+    labels = [arm.label for arm in found.policies]
     assert len(set(labels)) == len(labels)
-    assert len({arm.folder for arm in found.arms}) == len(labels)
+    assert len({arm.folder for arm in found.policies}) == len(labels)
     assert {label for pair in found.comparisons for label in pair} <= set(labels)
     if found.axis:
         assert all(arm.x is not None and arm.series for arm in found.arms)
@@ -32,6 +32,22 @@ def test_studies_share_what_is_the_same():
         rl_co in runs[name] for name in ("main-table", "sim-init", "beta", "real-data-ablation")
     )
     assert "stage1-alpha0.6-real8" in runs["main-table"] & runs["data-efficiency"] & runs["alpha"]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "calibration"])
+def test_every_study_says_where_a_gain_comes_from(name):
+    found = make_study(name)
+    runs = {arm.folder for arm in found.policies}
+    assert {
+        "stage2-beta0-of-stage1-alpha1",
+        "stage2-beta0-of-stage1-alpha0.6-real8",
+        "stage2-beta0.5-no-rl-of-stage1-alpha0.6-real8",
+    } <= runs
+    assert not {arm.folder for arm in found.arms} & {arm.folder for arm in found.controls}
+    alone = study(name, Usual(real_demos=8, controls=False))
+    assert alone.controls == ()
+    if name == "main-table":
+        assert [arm.label for arm in alone.arms] == ["real only", "SFT co-training", "RL-Co"]
 
 
 def test_a_run_is_named_by_the_data_it_sees():

@@ -60,7 +60,7 @@ def options(line, name):
 def test_every_study_ends_with_rows_a_table_and_a_figure(run, name):
     chosen, _, seed = run(name)
     at = seed.folder.parent / name
-    cells = len(chosen.arms) * len(SIZES.tasks) * len(chosen.tests) * len(("twin", "lab"))
+    cells = len(chosen.policies) * len(SIZES.tasks) * len(chosen.tests) * len(("twin", "lab"))
     assert len(read_csv(at / "results.csv")) == cells
     assert chosen.title in (at / "table.md").read_text()
     assert (at / "figure.png").stat().st_size > 10_000
@@ -104,7 +104,7 @@ def test_generalisation_tries_the_main_tables_policies_on_what_they_never_met(ru
     main = study("main-table", Usual(real_demos=4))
     assert {arm.folder for arm in chosen.arms} <= {arm.folder for arm in main.arms}
     trials = noted.of("rlco-up", "eval")
-    assert len(trials) == 3 * len(SIZES.tasks)
+    assert len(trials) == 2 * 3 * len(SIZES.tasks), "of the arms, and of the controls"
     labs = {next(word for word in line if word.startswith("twin:=")) for line in trials}
     assert labs == {f"twin:={seed.lab(test)}" for test in ("", "unseen objects")}
     objects = str(seed.folder / "unseen-objects.yaml")
@@ -112,16 +112,17 @@ def test_generalisation_tries_the_main_tables_policies_on_what_they_never_met(ru
     assert [option(line, "--twin") for line in drawn] == [str(SIZES.twin), objects]
     assert len({option(line, "--seed") for line in drawn}) == 1, "the same lab but for the objects"
     evaluated = noted.of("rlco-train", "eval")
-    assert len(evaluated) == 3 * 3, "one start of workers an arm and test, for all tasks"
+    assert len(evaluated) == 6 * 3, "one start of workers an arm and test, for all tasks"
     for line in evaluated:
         assert tuple(options(line, "--tasks")) == SIZES.tasks
     found = [options(line, "--conditions") for line in evaluated if "--conditions" in line]
-    assert len(found) == 3
+    assert len(found) == 6
     assert found[0] == [str(seed.unseen_starts(task, TEST_SEED)) for task in SIZES.tasks]
     starts = [path for paths in found for path in paths]
     assert len(spec.load(ConditionList, starts[0]).conditions) == SIZES.sim_episodes
     plans = [option(line, "--conditions") for line in noted.of("rlco-eval", "create")]
-    assert len(set(plans)) == len(plans)
+    assert len(set(plans)) == 3 * len(SIZES.tasks), "arms and controls begin alike"
+    assert sorted(plans[: len(plans) // 2]) == sorted(plans[len(plans) // 2 :])
     assert not set(plans) & set(starts), "trials and evaluations share no starts"
 
 
@@ -167,7 +168,8 @@ def test_a_large_model_starts_from_its_public_weights_on_the_device_asked_for(
     machine = {"device": "cuda", "precision": "bf16", "moments": "8bit"}
     init = tmp_path / "models" / "pi05-base"
     sizes = replace(SIZES, preset="pi05-3b", init=init, batch=8, trials=0, **machine)
-    StudyCommand(name="sim-init", out=tmp_path / "runs", seeds=(3,), sizes=sizes).run()
+    usual = Usual(controls=False)
+    StudyCommand(name="sim-init", out=tmp_path / "runs", seeds=(3,), usual=usual, sizes=sizes).run()
     assert not fake.of("rlco-train", "init")
     stage1, stage2 = (fake.of("rlco-train", stage) for stage in ("stage1", "stage2"))
     assert len(stage1) == len(stage2) == 2
@@ -177,10 +179,12 @@ def test_a_large_model_starts_from_its_public_weights_on_the_device_asked_for(
     assert {option(line, "--batch") for line in stage1} == {"8"}
     seed = SeedFolder(tmp_path / "runs/seed-3", sizes, 3)
     journal = read_journal(seed.folder)
-    assert set(journal["steps"]) == set(seed.steps_of("sim-init", study("sim-init", Usual())))
+    assert set(journal["steps"]) == set(seed.steps_of("sim-init", study("sim-init", usual)))
     assert read_settings(journal["settings"], "journal")[0].init == init
-    main(["study-report", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")])
+    where = (str(tmp_path / "runs"), "--docs", str(tmp_path / "docs"))
+    main(["study-report", *where, "--no-controls"])
     page = (tmp_path / "docs/results.md").read_text(encoding="utf-8")
+    assert "--no-controls" in page
     assert "--preset pi05-3b --init models/pi05-base --device cuda" in page
     assert str(tmp_path) not in page
 
@@ -213,6 +217,35 @@ def test_a_folder_from_before_there_was_a_choice_of_models_is_gone_on_with():
     assert not later & set(settings)
     assert (settings["stage1_steps"], settings["batch"]) == (3000, 128)
     assert read_settings(settings, "journal")[0].settings() == settings
+
+
+def test_trials_of_other_policies_are_not_taken_for_these(monkeypatch, tmp_path, capsys):
+    install(monkeypatch)
+    short = {"name": "main-table", "out": tmp_path, "seeds": (3,), "sizes": SIZES}
+    StudyCommand(**short, usual=Usual(controls=False)).run()
+    ledgers = {path: path.read_bytes() for path in tmp_path.glob("seed-3/trials/*/ledger.jsonl")}
+    assert ledgers
+    for changed, reason in (
+        (Usual(controls=False, alpha=0.8), "SFT co-training was stage1-alpha0.6-real10 and is to"),
+        (Usual(), "RL of sim only was not tried and is to be stage2-beta0-of-stage1-alpha1"),
+    ):
+        with pytest.raises(StepFailedError, match=reason):
+            StudyCommand(**short, usual=changed).run()
+    StudyCommand(**short, usual=Usual(controls=False)).run()
+    with pytest.raises(SystemExit):
+        main(
+            [
+                "study-report",
+                str(tmp_path),
+                "--docs",
+                str(tmp_path / "docs"),
+                "--alpha",
+                "0.8",
+                "--no-controls",
+            ]
+        )
+    assert "holds trials of other policies" in capsys.readouterr().err
+    assert ledgers == {path: path.read_bytes() for path in ledgers}
 
 
 def test_rows_say_what_was_unseen_and_a_second_run_does_nothing(run, monkeypatch):

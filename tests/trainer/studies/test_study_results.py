@@ -24,7 +24,7 @@ def make_rows(found, *, seeds=(0, 1, 2)):
             episodes=10,
         )
         for seed in seeds
-        for i, arm in enumerate(found.arms)
+        for i, arm in enumerate(found.policies)
         for task in ("push_cube", "open_drawer")
         for place in ("twin", "lab")
     ]
@@ -42,14 +42,17 @@ def test_the_average_is_that_of_a_seeds_tasks():
     assert mean.interval.low < mean.mean < mean.interval.high
 
 
-def test_the_table_has_every_cell_and_the_paired_differences():
-    found = study("main-table", Usual(real_demos=8))
+@pytest.mark.parametrize("name", ["main-table", "sim-init"])
+def test_the_table_has_every_cell_and_the_paired_differences(name):
+    found = study(name, Usual(real_demos=8))
     rows = make_rows(found)
     text = markdown(found, rows)
     for place in ("twin", "lab"):
         assert f"{found.title}: {place}" in text
     for arm in found.arms:
         assert text.count(f"| {arm.label} |") == 2
+    for arm in found.controls:
+        assert text.count(f"| control: {arm.label} |") == 2
     new, old = found.comparisons[0]
     line = next(line for line in text.splitlines() if line.startswith(f"| *{new} minus {old}*"))
     a, b = (by_seed(rows, label, "push_cube", "twin") for label in (new, old))

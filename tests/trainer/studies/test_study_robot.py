@@ -121,14 +121,16 @@ def test_a_study_waits_for_the_ledgers_and_goes_on_with_them(
     fake = install(monkeypatch, rate)
     robot = write_robot(files, ledgers=ledgers, server="http://gpu:8123")
     run = command(robot, tmp_path / "runs")
-    with pytest.raises(UnfinishedError, match="4 ledgers are not complete"):
+    with pytest.raises(UnfinishedError, match="8 ledgers are not complete"):
         run.run()
     told = capsys.readouterr().out
     trials = launches(told)
-    arms = study("sim-init", USUAL).arms
-    every = SIZES.trials * len(arms)
-    assert told.count(f"{every} of {every} trials are to be run") == len(trials) == 4
-    assert told.count("--port 8123") == 4
+    chosen = study("sim-init", USUAL)
+    every = SIZES.trials * len(chosen.arms)
+    assert told.count(f"{every} of {every} trials are to be run") == 4
+    others = SIZES.trials * len(chosen.controls)
+    assert told.count(f"{others} of {others} trials are to be run") == 4
+    assert told.count("--port 8123") == len(trials) == 8
     assert all(line["server"] == "http://gpu:8123" for line in trials)
     assert all(line["bench"] == str(files / "bench.yaml") for line in trials)
     assert not (tmp_path / "runs" / "sim-init").exists()
@@ -147,7 +149,11 @@ def test_a_study_waits_for_the_ledgers_and_goes_on_with_them(
     rows = read_csv(tmp_path / "runs/sim-init/results.csv")
     assert {row.place for row in rows} == {"twin", "robot"}
     found = {(row.arm, round(row.rate, 3)) for row in rows if row.place == "robot"}
-    assert found == {("without sim SFT", 0.333), ("with sim SFT", 1.0)}
+    assert found == {
+        ("without sim SFT", 0.333),
+        ("with sim SFT", 1.0),
+        *((arm.label, 1.0) for arm in chosen.controls),
+    }
     assert ": robot**" in (tmp_path / "runs/sim-init/table.md").read_text()
 
     where = (str(tmp_path / "runs"), "--docs", str(tmp_path / "docs"))
@@ -194,11 +200,11 @@ def test_unseen_objects_are_those_that_the_lab_measured(files, monkeypatch, tmp_
     with pytest.raises(RobotError, match=r"name their twin under `unseen_objects`"):
         command(write_robot(files), tmp_path, "generalisation").run()
     robot = write_robot(files, unseen_objects="other-objects.yaml")
-    with pytest.raises(UnfinishedError, match="12 ledgers"):
+    with pytest.raises(UnfinishedError, match="24 ledgers"):
         command(robot, tmp_path, "generalisation").run()
     measured = [given["measured"] for given in launches(capsys.readouterr().out)]
-    assert measured.count(str(files / "other-objects.yaml")) == 4
-    assert measured.count(str(files / "twin.yaml")) == 8
+    assert measured.count(str(files / "other-objects.yaml")) == 2 * 4
+    assert measured.count(str(files / "twin.yaml")) == 2 * 8
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 StudyName = Literal[
@@ -86,6 +86,8 @@ class Study:
     question: str
     """What it is there to answer, in a sentence."""
     arms: tuple[Arm, ...]
+    controls: tuple[Arm, ...] = ()
+    """What says where a gain comes from, where it is not among the arms: see `controls`."""
     axis: str = ""
     """What `Arm.x` is; empty: bars."""
     comparisons: tuple[tuple[str, str], ...] = ()
@@ -94,9 +96,14 @@ class Study:
     """What every policy is tried on, in the twin and in the lab."""
 
     @property
+    def policies(self) -> tuple[Arm, ...]:
+        """Arms and controls."""
+        return (*self.arms, *self.controls)
+
+    @property
     def benches(self) -> tuple[Bench, ...]:
-        """The twins that its arms train in."""
-        return tuple(dict.fromkeys(arm.bench for arm in self.arms))
+        """The twins that its policies train in."""
+        return tuple(dict.fromkeys(arm.bench for arm in self.policies))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +116,23 @@ class Usual:
     """Share of sim samples in stage I, where the study does not vary it."""
     beta: float = 0.5
     """Weight of the real supervised loss in stage II, where the study does not vary it."""
+    controls: bool = True
+    """Also train and try what the paper leaves out: RL without any real data, RL-Co with beta 0,
+    RL-Co without RL; in `main-table` sim data alone as well."""
+
+
+def controls(usual: Usual) -> tuple[Arm, ...]:
+    """Return the controls: RL without real data, without the real loss, and that loss without RL.
+
+    They are the same for every study, so their real trials are run once for all of them.
+    """
+    real_demos, alpha, beta = usual.real_demos, usual.alpha, usual.beta
+    no_beta, no_rl = Reinforce(beta=0.0), Reinforce(beta=beta, rl=False)
+    return (
+        Arm(label="RL of sim only", alpha=1.0, real_demos=real_demos, stage2=no_beta),
+        Arm(label="RL-Co, beta 0", alpha=alpha, real_demos=real_demos, stage2=no_beta),
+        Arm(label="RL-Co without RL", alpha=alpha, real_demos=real_demos, stage2=no_rl),
+    )
 
 
 def study(name: StudyName, usual: Usual) -> Study:
@@ -117,6 +141,15 @@ def study(name: StudyName, usual: Usual) -> Study:
     Raises:
         ValueError: if the name is unknown.
     """
+    found = _compared(name, usual)
+    if not usual.controls or name == "calibration":
+        return found
+    among = {arm.folder for arm in found.arms}
+    return replace(found, controls=tuple(arm for arm in controls(usual) if arm.folder not in among))
+
+
+def _compared(name: StudyName, usual: Usual) -> Study:
+    """Return a study as the paper has it; `main-table` has its controls among its arms."""
     real_demos, alpha, beta = usual.real_demos, usual.alpha, usual.beta
     rl = Reinforce(beta=beta)
     real_only = Arm(label="real only", alpha=0.0, real_demos=real_demos)
@@ -125,23 +158,14 @@ def study(name: StudyName, usual: Usual) -> Study:
     pairs = (("RL-Co", "SFT co-training"), ("SFT co-training", "real only"))
     no_beta = Reinforce(beta=0.0)
     if name == "main-table":
-        controls = (
-            Arm(label="sim only", alpha=1.0, real_demos=real_demos),
-            Arm(label="RL of sim only", alpha=1.0, real_demos=real_demos, stage2=no_beta),
-            Arm(label="RL-Co, beta 0", alpha=alpha, real_demos=real_demos, stage2=no_beta),
-            Arm(
-                label="RL-Co without RL",
-                alpha=alpha,
-                real_demos=real_demos,
-                stage2=Reinforce(beta=beta, rl=False),
-            ),
-        )
+        sim_only = Arm(label="sim only", alpha=1.0, real_demos=real_demos)
+        more = (sim_only, *controls(usual)) if usual.controls else ()
         return Study(
             title="Success rate by method and task",
             question="Does RL in the twin, held to real demonstrations, beat supervised "
             "co-training, and does that beat real demonstrations alone?",
-            arms=(real_only, sft, rl_co, *controls),
-            comparisons=(*pairs, *(("RL-Co", control.label) for control in controls)),
+            arms=(real_only, sft, rl_co, *more),
+            comparisons=(*pairs, *(("RL-Co", arm.label) for arm in more)),
         )
     if name == "sim-init":
         without = Arm(label="without sim SFT", alpha=0.0, real_demos=real_demos, stage2=rl)

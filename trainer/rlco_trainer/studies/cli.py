@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import tyro
 
 from rlco_trainer.atomic import write_text
-from rlco_trainer.studies.arms import Study, StudyName, Usual, study
+from rlco_trainer.studies.arms import Arm, Study, StudyName, Usual, controls, study
 from rlco_trainer.studies.figure import draw
 from rlco_trainer.studies.jobs import at_once, interrupted_by_sigterm
 from rlco_trainer.studies.pipeline import Seed
-from rlco_trainer.studies.places import Sizes
+from rlco_trainer.studies.places import CONTROLS, Sizes
 from rlco_trainer.studies.results import Row, UnfinishedError, markdown, rows_of, write_csv
 from rlco_trainer.studies.robot import Robot, contract_for, load_robot
 from rlco_trainer.studies.steps import Children, StepFailedError
@@ -102,16 +103,19 @@ class StudyCommand:
     def _run_seed(self, seed: Seed, chosen: Study) -> tuple[Due, ...]:
         """Do what is not done of a seed; return what a robot is to run."""
         seed.collect(chosen.benches, chosen.tests)
-        for arm in chosen.arms:
+        for arm in chosen.policies:
             seed.train(arm)
             for test in chosen.tests:
                 seed.evaluate_in_twin(arm, test)
         if self.sizes.trials == 0:
             return ()
+        tried: list[tuple[str, tuple[Arm, ...]]] = [(self.name, chosen.arms)]
+        if chosen.controls:
+            tried.append((CONTROLS, controls(self.usual)))
         return tuple(
             due
-            for test in chosen.tests
-            for due in evaluate_in_reality(seed, self.name, chosen.arms, test)
+            for (name, arms), test in itertools.product(tried, chosen.tests)
+            for due in evaluate_in_reality(seed, name, arms, test)
         )
 
     def _write(self, chosen: Study, rows: list[Row]) -> None:

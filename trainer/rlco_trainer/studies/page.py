@@ -28,6 +28,10 @@ policies are trained in. A seed is one lab, one set of demonstrations, one train
 one set of trials; the intervals are of the mean over seeds (95%, Student's t, without what no rate
 can be), and so are those of differences, which are paired by seed.
 
+A control takes one thing away from RL-Co, to see what that was worth; the paper has none of them.
+`main-table` tries them among its arms. The other studies share trials of them, blind and
+interleaved among themselves, from the same starts in the same labs.
+
 A hypothesis says that one way to make a policy succeeds more often than another, on average over
 the tasks. It is *held* where the interval of the difference lies above zero, *not held* where it
 lies below, *undecided* otherwise, as with a single seed. Intervals are not widened for the number

@@ -19,7 +19,8 @@ from rlco_trainer.studies.robot import Robot
 
 TEST_SEED, TRIAL_SEED = 50_000, 90_000
 """What is added to a seed, so that test starts and trial starts share nothing."""
-
+CONTROLS = "controls"
+"""The name of the real trials that studies share, beside those of their own arms."""
 
 USUAL_WORKERS = 2
 USUAL_MACHINE = {"init": None, "device": "cpu", "precision": "fp32", "moments": "fp32"}
@@ -209,26 +210,31 @@ class SeedFolder:
         if "unseen objects" in study.tests and simulated:
             found += ["unseen-objects", "lab-unseen-objects"]
         if self.sizes.recipe.stem_steps:
-            found += [arm.stem_folder for arm in study.arms]
-        found += [folder for arm in study.arms for folder in (arm.stage1_folder, arm.folder)]
+            found += [arm.stem_folder for arm in study.policies]
+        found += [folder for arm in study.policies for folder in (arm.stage1_folder, arm.folder)]
         found += self.twin_steps(study)
         for test in study.tests:
             if test == "unseen starts":
                 found += [self.unseen_starts(task, TEST_SEED).stem for task in tasks]
             if self.sizes.trials > 0:
-                found += [f"plan-{self.trials_folder(name, task, test).name}" for task in tasks]
                 found += [self.trial_starts(task, test).stem for task in tasks]
+        found += [f"plan-{at.name}" for at in self.all_trials(name, study)]
         return tuple(dict.fromkeys([*found, *self.trial_steps(name, study)]))
 
     def twin_steps(self, study: Study) -> list[str]:
         """Return the steps after which all of a study's rows of the twin are there."""
-        cells = itertools.product(study.tests, study.arms)
+        cells = itertools.product(study.tests, study.policies)
         return [evaluation(self.sim_results(arm, test)) for test, arm in cells]
 
     def trial_steps(self, name: StudyName, study: Study) -> list[str]:
         """Return the steps after which all of a study's rows of real trials are there."""
-        cells = itertools.product(study.tests, self.sizes.tasks) if self.sizes.trials > 0 else ()
-        return [f"trials-{self.trials_folder(name, task, test).name}" for test, task in cells]
+        return [f"trials-{at.name}" for at in self.all_trials(name, study)]
+
+    def all_trials(self, name: StudyName, study: Study) -> list[Path]:
+        """Return the folders of all of a study's real trials: its arms', then its controls'."""
+        names = [name, *([CONTROLS] if study.controls else [])] if self.sizes.trials > 0 else []
+        cells = itertools.product(names, study.tests, self.sizes.tasks)
+        return [self.trials_folder(which, task, test) for which, test, task in cells]
 
 
 def evaluation(results: Path) -> str:

@@ -181,7 +181,9 @@ def _options(usual: Usual, sizes: Sizes, robot: Robot | None) -> str:
     if sizes.init is not None:
         plain["init"] = _short(sizes.init)
     for key, value in plain.items():
-        if value != default.get(key):
+        if value is False and default.get(key) is True:
+            words.append(f"--no-{key.replace('_', '-')}")
+        elif value != default.get(key):
             values = value if isinstance(value, list) else [value]
             words += [f"--{key.replace('_', '-')}", *map(str, values)]
     return shlex.join(words)

@@ -16,8 +16,9 @@ from rlco_evaluation.ledger import Ledger
 from rlco_evaluation.seeds import SeedMean, mean_difference, mean_rate
 from rlco_evaluation.study import Study as LockedStudy
 
-from rlco_trainer.studies.arms import Study, StudyName, Test
-from rlco_trainer.studies.places import SeedFolder
+from rlco_trainer.studies.arms import Arm, Study, StudyName, Test
+from rlco_trainer.studies.places import CONTROLS, SeedFolder
+from rlco_trainer.studies.steps import StepFailedError
 
 AVERAGE = "average"
 
@@ -57,7 +58,7 @@ def rows_of(name: StudyName, study: Study, seed: SeedFolder) -> list[Row]:
 def twin_rows(study: Study, seed: SeedFolder) -> list[Row]:
     """Read a seed's evaluations in the twin."""
     rows = []
-    for test, task, arm in itertools.product(study.tests, seed.sizes.tasks, study.arms):
+    for test, task, arm in itertools.product(study.tests, seed.sizes.tasks, study.policies):
         path = seed.sim_results(arm, test) / f"{task}.json"
         data = json.loads(path.read_text(encoding="utf-8"))
         rows.append(
@@ -78,11 +79,14 @@ def trial_rows(name: StudyName, study: Study, seed: SeedFolder) -> list[Row]:
 
     Raises:
         UnfinishedError: if trials are missing.
+        StepFailedError: if they are of other policies than the arms'.
     """
+    shown = ((name, study.arms), (CONTROLS, study.controls))
     return [
         row
-        for test, task in itertools.product(study.tests, seed.sizes.tasks)
-        for row in _trials(seed, name, task, test)
+        for test, task, (which, arms) in itertools.product(study.tests, seed.sizes.tasks, shown)
+        if arms
+        for row in _trials(seed, which, arms, task, test)
     ]
 
 
@@ -96,13 +100,35 @@ def place(where: str, test: Test) -> str:
     return f"{where}, {test}" if test else where
 
 
-def _trials(seed: SeedFolder, name: str, task: str, test: Test) -> list[Row]:
+def key_of(at: Path, arms: Sequence[Arm]) -> Key:
+    """Read the key of locked trials, and check that the arms' policies are what is tried there.
+
+    Raises:
+        StepFailedError: if another policy goes by an arm's label, or none.
+    """
+    key = spec.load(Key, at / "key.yaml")
+    locked = {entry.label: Path(entry.checkpoint).parent.name for entry in key.entries}
+    other = [
+        f"{arm.label} was {locked.get(arm.label, 'not tried')} and is to be {arm.folder}"
+        for arm in arms
+        if locked.get(arm.label) != arm.folder
+    ]
+    if other:
+        raise StepFailedError(
+            f"{at} holds trials of other policies ({'; '.join(other)}). Give the --real-demos, "
+            "--alpha, --beta and --no-controls that they were locked with, or another --out."
+        )
+    return key
+
+
+def _trials(seed: SeedFolder, name: str, arms: Sequence[Arm], task: str, test: Test) -> list[Row]:
     at = seed.trials_folder(name, task, test)
-    study = spec.load(LockedStudy, at / "study.yaml")
+    study, key = spec.load(LockedStudy, at / "study.yaml"), key_of(at, arms)
     with Ledger.open(seed.ledger(at), study) as ledger:
-        result = analyse(study, ledger, spec.load(Key, at / "key.yaml"))
+        result = analyse(study, ledger, key)
     if not result.finished:
         raise UnfinishedError(f"{at}: {result.remaining} trials are still to run")
+    labels = {arm.label for arm in arms}
     return [
         Row(
             seed=seed.seed,
@@ -113,6 +139,7 @@ def _trials(seed: SeedFolder, name: str, task: str, test: Test) -> list[Row]:
             episodes=policy.n,
         )
         for policy in result.policies
+        if policy.label in labels
     ]
 
 
@@ -198,6 +225,9 @@ def markdown(study: Study, rows: Sequence[Row]) -> str:
         for arm in study.arms:
             found = [over_seeds(rows, arm.label, task, place) for task in tasks]
             lines.append(_line(arm.label, found))
+        for arm in study.controls:
+            found = [over_seeds(rows, arm.label, task, place) for task in tasks]
+            lines.append(_line(f"control: {arm.label}", found))
         for new, old in study.comparisons:
             found = [difference(rows, new, old, task, place) for task in tasks]
             lines.append(_line(f"*{new} minus {old}*", found))

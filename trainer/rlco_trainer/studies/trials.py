@@ -16,6 +16,7 @@ from rlco_trainer.studies.arms import Arm, Test
 from rlco_trainer.studies.domains import own_domain
 from rlco_trainer.studies.pipeline import Seed
 from rlco_trainer.studies.places import TRIAL_SEED
+from rlco_trainer.studies.results import key_of
 from rlco_trainer.studies.steps import command, policy_server, typed
 
 
@@ -38,12 +39,17 @@ class Due:
 def evaluate_in_reality(
     seed: Seed, name: str, arms: Sequence[Arm], test: Test = ""
 ) -> tuple[Due, ...]:
-    """Lock the trials of every task, and run them in the lab; return what a robot is to run."""
+    """Lock the trials of every task, and run them in the lab; return what a robot is to run.
+
+    Raises:
+        StepFailedError: if a step fails, or trials were locked before without these arms' policies.
+    """
     due = []
     for task in seed.sizes.tasks:
         at = seed.trials_folder(name, task, test)
         at.parent.mkdir(exist_ok=True)
         _plan(seed, at, task, arms, test)
+        key_of(at, arms)
         step = f"trials-{at.name}"
         if step in seed.steps:
             continue
