@@ -51,9 +51,10 @@ def test_a_study_ends_with_rows_table_and_figure(tmp_path):
     )
     with (tmp_path / "sim-init/results.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 4
+    assert len(rows) == 2 * (2 + 3), "two arms and three controls"
     assert {row["place"] for row in rows} == {"twin", "lab"}
     assert (tmp_path / "sim-init/figure.png").stat().st_size > 10_000
     assert "| with sim SFT |" in out
+    assert "| control: RL-Co without RL |" in out
     lineage = json.loads(next(tmp_path.glob("seed-0/stage2-*/run.json")).read_text())
     assert lineage["tasks"] == ["push_cube"]
